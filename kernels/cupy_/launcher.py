@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cupy
 import numpy as np
 
 from fastnn.kernels.contract import Kernel
@@ -17,6 +16,8 @@ NULL = np.uintp(0)  # a missing array
 
 @functools.cache
 def _module(source: str, dtype: str) -> Any:
+    import cupy  # where a kernel is wanted, so that arguments can be checked without it
+
     return cupy.RawModule(code=source, options=texts.options(dtype))
 
 

@@ -24,7 +24,7 @@ COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
 GUARD = 64  # bytes around every array of the simulated device, as in the header
 GUARD_BYTES = bytes([0xFB, 0xFF, 0xFB, 0xFF])
-ORDERS = (0, 1, 2, 3, 4)  # forwards, backwards, and threads shuffled by three seeds
+ORDERS = (0, 1, 2, 3, 4)  # forwards, backwards, and threads shuffled by three seeds; odd ones a warp at a time
 
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w ]+?)\s+(\w+)\[\]\s*;")

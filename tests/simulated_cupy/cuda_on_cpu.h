@@ -163,7 +163,24 @@ static void shuffle(uint64_t& seed) {
     }
 }
 
-static int run_block(uint64_t& seed) {
+static void run_if_ready(int thread, bool& any) {
+    if (threads[thread].state != READY) return;
+    turn_to(thread);
+    resume(threads[thread].fiber);
+    any = true;
+}
+
+// One warp as far as it can go while the others rest: it may be at the next use of shared memory by then.
+static int run_warp(int first, bool& any) {
+    for (bool more = true; more; any |= more) {
+        more = false;
+        if (release_warp(first, more)) return 1;
+        for (int i = first; i < std::min(first + WARP, count); i++) run_if_ready(i, more);
+    }
+    return 0;
+}
+
+static int run_block(uint64_t& seed, bool eager) {
     if (__start_cuda_shared) memset(__start_cuda_shared, 0xff, __stop_cuda_shared - __start_cuda_shared);
     memset(dynamic_shared, 0xff, dynamic_bytes);
     begun = 0, alive = count;
@@ -177,14 +194,10 @@ static int run_block(uint64_t& seed) {
         bool any = false;
         if (release_barrier(any)) return 1;
         for (int first = 0; first < count; first += WARP)
-            if (release_warp(first, any)) return 1;
-        if (!any) return fail("some threads wait for others that never come");
+            if (eager ? run_warp(first, any) : release_warp(first, any)) return 1;
         if (seed) shuffle(seed);
-        for (int i = 0; i < count; i++)
-            if (threads[order[i]].state == READY) {
-                turn_to(order[i]);
-                resume(threads[order[i]].fiber);
-            }
+        for (int i = 0; i < count; i++) run_if_ready(order[i], any);
+        if (!any) return fail("some threads wait for others that never come");
     }
     return 0;
 }
@@ -195,7 +208,8 @@ static bool intact(const unsigned char* guard) {
     return true;
 }
 
-// how: 0 threads and blocks forwards, 1 backwards, else threads shuffled by that seed.
+// how: 0 threads and blocks forwards, 1 backwards, else threads shuffled by that seed. Where it is even all warps go
+// step by step together, where it is odd each goes as far as it can.
 // ranges: first and last byte of the memory whose guards must be unharmed.
 static int launch(void (*kernel)(void**), const unsigned* grid, const unsigned* block, size_t shared, void** args,
                   uint64_t how, unsigned char** ranges, int range_count) {
@@ -214,7 +228,7 @@ static int launch(void (*kernel)(void**), const unsigned* grid, const unsigned* 
     for (uint64_t k = 0; k < blocks; k++) {
         uint64_t j = how % 2 ? blocks - 1 - k : k;
         block_index = {unsigned(j % grid[0]), unsigned(j / grid[0] % grid[1]), unsigned(j / grid[0] / grid[1])};
-        if (run_block(seed)) return 1;
+        if (run_block(seed, how % 2)) return 1;
     }
     for (int i = 0; i < range_count; i++)
         if (!intact(ranges[2 * i] - GUARD) || !intact(ranges[2 * i + 1])) {
