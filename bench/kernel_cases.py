@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.capture import aligned
 from fastnn.kernels.contract import ELEMENTWISE, KERNELS, POSITION, ROW, TABLE_COLUMNS
+from fastnn.memory import aligned
 
 # Lengths by letter: N batch, I in, O out, F features, M data set, P and Q axes of a parameter, S steps, K columns.
 SIZES: dict[str, dict[str, int]] = {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
+from fastnn.memory import Block
 
 
 class Backup:
@@ -17,23 +18,21 @@ class Backup:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.arrays: list[np.ndarray] = []
-        self.copies: list[np.ndarray] = []
+        self.blocks: list[Block] = []
+        self.copies: list[Any] = []
 
     def take(self) -> None:
         """Copy everything as it is now."""
         self.iterations = self.model.optimizer.iterations
-        slots = [slot for slots in self.model.optimizer.slots for slot in slots if slot is not None]
-        self.arrays = [p.value for p in self.model.parameters] + slots
-        if [copy.shape for copy in self.copies] != [array.shape for array in self.arrays]:
-            self.copies = [np.empty_like(array) for array in self.arrays]
-        for array, copy in zip(self.arrays, self.copies, strict=True):
-            np.copyto(copy, array)
+        blocks = self.model.blocks()
+        if list(map(id, blocks)) != list(map(id, self.blocks)):
+            self.blocks, self.copies = blocks, [None] * len(blocks)
+        self.copies = [block.save(copy) for block, copy in zip(self.blocks, self.copies, strict=True)]
 
     def restore(self) -> None:
         """Put everything back, and the clock to the beginning of the pass."""
-        for array, copy in zip(self.arrays, self.copies, strict=True):
-            array[...] = copy
+        for block, copy in zip(self.blocks, self.copies, strict=True):
+            block.restore(copy)
         feed = self.model.steps.feeds["train"]
         feed.clock[POSITION], feed.clock[ROW], feed.clock[ITERATION] = 0, 0, self.iterations
         feed.fault[0] = 0
@@ -65,4 +64,4 @@ class Backup:
 def finite(model: Any) -> bool:
     """True while no weight is NaN or infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return all(np.isfinite(p.value.sum()) or np.isfinite(p.value).all() for p in model.parameters)
+        return all(block.finite() for block in {p.block for p in model.parameters})

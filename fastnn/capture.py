@@ -16,8 +16,7 @@ import numpy as np
 
 from fastnn.errors import suggest
 from fastnn.kernels.contract import KERNELS, Kernel
-
-Shape = tuple[int, ...]
+from fastnn.memory import Shape, aligned
 
 
 class NotCapturable(RuntimeError):
@@ -131,7 +130,7 @@ class Launch:
         count = len(kernel.arrays)
         arrays = [_fold(value, kernel, i, dtype) for i, value in enumerate(args[:count])]
         _check_axes(kernel, arrays)
-        self.kernel = kernel
+        self.kernel, self.dtype = kernel, dtype
         self.args: list[Any] = [*arrays, *args[count:]]
         owner = self.args[kernel.owner] if kernel.owner >= 0 else None
         self.count = 1 if owner is None else len(owner)
@@ -223,11 +222,3 @@ class Recorder(Ops):
     def _launch(self, launch: Launch) -> None:
         self.backend.check(launch.kernel)
         self.launches.append(launch)
-
-
-def aligned(shape: Shape, dtype: Any) -> np.ndarray:
-    """Zeros whose first element lies on a cache line."""
-    count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    raw = np.zeros(count + 64, np.uint8)
-    offset = -raw.ctypes.data % 64
-    return raw[offset : offset + count].view(dtype).reshape(shape)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.errors import positive_int
+from fastnn.memory import Block
 from fastnn.program import Program
 from fastnn.steps import PENALTY, Feed
 
@@ -97,20 +98,22 @@ def explain(model: Any, batch_size: int = 32) -> Explanation:
     step = model.steps.get("train", rows, True)
     if step.replay is None:
         raise ValueError(f"the model runs without capture ({model.uncaptured or 'run_eagerly'}): there is no program")
-    kept = [a.copy() for a in _state(model)]
+    kept = [block.flat.copy() for block in _state(model)]
     _load_noise(model, step.feed, rows)
     peak = ceilings().gflops.get(model.dtype.name, {}).get(1)
     try:
         found = _measure(model, step, rows, peak)
     finally:
-        for array, value in zip(_state(model), kept, strict=True):
-            array[...] = value
+        for block, values in zip(_state(model), kept, strict=True):
+            block.flat[...] = values
         step.feed.fault[0] = 0
     return found
 
 
-def _state(model: Any) -> list[np.ndarray]:
-    return [p.value for p in model.parameters] + [s for slots in model.optimizer.slots for s in slots if s is not None]
+def _state(model: Any) -> list[Block]:
+    for block in model.blocks():
+        block.write()
+    return model.blocks()
 
 
 def _load_noise(model: Any, feed: Feed, rows: int) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastnn import backends, losses, metrics, optimizers, random
-from fastnn.capture import Eager, Ops, Shape, naming
+from fastnn.capture import Eager, Ops, naming
 from fastnn.checks import as_samples, check_dtype, check_result
 from fastnn.layers import Input, Layer, Parameter
-from fastnn.layers.base import check_shape
+from fastnn.layers.base import check_shape, side_by_side
+from fastnn.memory import Block, Shape
 from fastnn.steps import Steps
 from fastnn.summary import summary_text
 from fastnn.trainer import evaluate, fit, predict, train_on_batch
@@ -185,7 +186,7 @@ class Sequential:
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights, layer by layer. Raises ValueError before the model is built."""
         self._must_be_built()
-        return [p.value.copy() for p in self.parameters]
+        return [p.numpy() for p in self.parameters]
 
     def set_weights(self, weights: Any) -> None:
         """Copy values into all weights. Raises ValueError, before anything changes, when number or shapes differ."""
@@ -201,7 +202,7 @@ class Sequential:
             if value.dtype.kind not in "fiu":
                 raise TypeError(f"weights[{i}] ({p.name}) must hold numbers, got {value.dtype}")
         for p, value in zip(self.parameters, values, strict=True):
-            p.value[...] = value
+            p.assign(value)
 
     def _must_be_built(self) -> None:
         if not self.built:
@@ -210,8 +211,20 @@ class Sequential:
     def to(self, backend: str) -> Sequential:
         """Go on on another backend; weights, optimizer state and random numbers stay. Returns the model."""
         self.backend = backends.get(backend)
+        for block in self.blocks():
+            block.leave_device()
         self._forget_steps()
         return self
+
+    def blocks(self) -> list[Block]:
+        """The memory of all that training changes: weights, then what the optimizer keeps."""
+        kept = [] if self.optimizer is None else self.optimizer.blocks
+        return list(dict.fromkeys([p.block for p in self.parameters] + [block for block in kept if block is not None]))
+
+    def settle(self) -> None:
+        """Put the parameters side by side in memory, where they stay: what is captured knows their addresses."""
+        side_by_side(self.trainable_parameters)
+        side_by_side(self.parameters)
 
     def _forget_steps(self) -> None:
         """Forget what was captured, after a change; the last layer leaves its activation to a loss that fuses it."""
@@ -256,9 +269,10 @@ class Sequential:
         """Make what the optimizer keeps for each parameter; it begins anew when other parameters are to be trained."""
         trained = self.trainable_parameters
         if self._trained is not None and list(map(id, trained)) != list(map(id, self._trained)):
-            self.optimizer.slots = []
+            self.optimizer.reset()
             self._forget_steps()
         self._trained = trained
+        self.settle()
         self.optimizer.build(trained)
 
     fit, evaluate, predict, train_on_batch = fit, evaluate, predict, train_on_batch

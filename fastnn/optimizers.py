@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastnn import schedules
-from fastnn.capture import aligned
 from fastnn.errors import number_in
+from fastnn.memory import Block
 from fastnn.registry import Configurable, Registry
 
 
@@ -27,7 +27,8 @@ class Optimizer(Configurable):
     def __init__(self, learning_rate: Any) -> None:
         self.learning_rate = learning_rate
         self.iterations = 0
-        self.slots: list[list[np.ndarray | None]] = []  # of each parameter, in the order of the model
+        self._count = 0  # of the parameters that something is kept for
+        self.blocks: list[Block | None] = []  # for each of `slot_names`, with an array for each parameter
 
     @property
     def learning_rate(self) -> Any:
@@ -55,19 +56,32 @@ class Optimizer(Configurable):
     def build(self, parameters: list[Any]) -> None:
         """Make the slots, once; a later call with parameters of the same shapes keeps them."""
         if not self.fits(parameters):
-            self.slots = [[self._slot(name, p) for name in self.slot_names()] for p in parameters]
+            self._count = len(parameters)
+            self.blocks = [None if name is None else self._block(name, parameters) for name in self.slot_names()]
+
+    def reset(self) -> None:
+        """Forget what is kept for the parameters."""
+        self._count, self.blocks = 0, []
+
+    @property
+    def slots(self) -> list[list[np.ndarray | None]]:
+        """What is kept for each parameter, in the order of the model."""
+        for block in self.blocks:
+            if block is not None:
+                block.write()
+        return [[None if block is None else block.arrays[i] for block in self.blocks] for i in range(self._count)]
 
     def fits(self, parameters: list[Any]) -> bool:
         """True when the slots there are were made for parameters of these shapes."""
-        wanted = [[None if name is None else p.shape for name in self.slot_names()] for p in parameters]
-        return wanted == [[None if slot is None else slot.shape for slot in slots] for slots in self.slots]
+        shapes = [p.shape for p in parameters]
+        kept = [None if block is None else block.shapes for block in self.blocks]
+        return self._count == len(shapes) and kept == [None if name is None else shapes for name in self.slot_names()]
 
-    def _slot(self, name: str | None, parameter: Any) -> np.ndarray | None:
-        if name is None:
-            return None
-        slot = aligned(parameter.shape, parameter.value.dtype)
-        slot[...] = self.initial(name)
-        return slot
+    def _block(self, name: str, parameters: list[Any]) -> Block:
+        block = Block([p.shape for p in parameters], parameters[0].block.dtype if parameters else np.float32)
+        for array in block.arrays:
+            array[...] = self.initial(name)
+        return block
 
     def table(self, first: int, steps: int) -> np.ndarray:
         """Rates and corrections of the steps from `first`, shape (steps, columns), float64."""

@@ -165,6 +165,7 @@ class Steps:
             return self._made(kind, rows, shuffled)
 
     def _make(self, kind: str, rows: int, shuffled: bool) -> Step:
+        self.model.settle()
         return Step(self.model, self.feeds[kind], kind, rows, shuffled)
 
     def __reduce__(self) -> Any:

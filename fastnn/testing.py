@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from fastnn import backends, random
-from fastnn.capture import Eager, Shape
+from fastnn.capture import Eager
 from fastnn.errors import number_in, positive_int
 from fastnn.layers.base import Layer, check_shape
 from fastnn.losses import Loss
+from fastnn.memory import Shape
 
 FLOAT64: np.dtype[Any] = np.dtype(np.float64)
 SMALLEST_SCALE = 1e-3  # where all gradients are smaller, rounding (about 1e-10) is measured against this

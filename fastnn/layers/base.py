@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import activations, initializers, random, regularizers
-from fastnn.capture import Shape, aligned, while_recording
+from fastnn.capture import while_recording
 from fastnn.errors import positive_int
+from fastnn.memory import Block, Shape
 from fastnn.registry import Configurable
 
 
@@ -17,20 +19,55 @@ class Parameter:
 
     def __init__(self, name: str, value: np.ndarray, regularizer: Any = None, trainable: bool = True) -> None:
         self.name, self.regularizer, self.trainable = name, regularizer, trainable
-        self._value, self._gradient = aligned(value.shape, value.dtype), aligned(value.shape, value.dtype)
-        self._value[...] = value
         self.shape: Shape = value.shape
         self.size = value.size
+        self.block, self._gradients, self._index = _alone(value), Block([value.shape], value.dtype), 0
+        self._settled = False
 
     @property
     def value(self) -> Any:
         """The array itself, to be changed in place; under capture a buffer, which only kernels can use."""
-        return while_recording(self._value)
+        return _now(self.block, self._index)
 
     @property
     def gradient(self) -> Any:
         """The array that backward writes; under capture a buffer."""
-        return while_recording(self._gradient)
+        return _now(self._gradients, self._index)
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the value."""
+        self.block.read()
+        return self.block.arrays[self._index].copy()
+
+    def assign(self, value: Any) -> None:
+        """Copy `value` into the array."""
+        self.value[...] = value
+
+    def __getstate__(self) -> dict[str, Any]:  # a copy of the parameter stands alone
+        alone = {"block": _alone(self.numpy()), "_gradients": _alone(self.gradient), "_index": 0, "_settled": False}
+        return self.__dict__ | alone
+
+
+def _alone(value: np.ndarray) -> Block:
+    block = Block([value.shape], value.dtype)
+    block.flat[: value.size] = value.ravel()
+    return block
+
+
+def _now(block: Block, index: int) -> Any:
+    block.write()
+    return while_recording(block.arrays[index])
+
+
+def side_by_side(parameters: Sequence[Parameter]) -> None:
+    """Move values, and gradients, into one block each; parameters that were moved before stay where they are."""
+    moving = [p for p in parameters if not p._settled]
+    for dtype in {p.block.dtype for p in moving}:
+        some = [p for p in moving if p.block.dtype == dtype]
+        values, gradients = (Block([p.shape for p in some], dtype) for _ in range(2))
+        for index, p in enumerate(some):
+            values.arrays[index][...], gradients.arrays[index][...] = p.value, p.gradient
+            p.block, p._gradients, p._index, p._settled = values, gradients, index, True
 
 
 class Layer(Configurable):
@@ -120,7 +157,7 @@ class Layer(Configurable):
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the parameters' values."""
-        return [p.value.copy() for p in self.parameters]
+        return [p.numpy() for p in self.parameters]
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the layer now on a batch, shape (N, ...); builds it on first use."""

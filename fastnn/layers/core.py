@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from fastnn import activations, initializers, random, regularizers
-from fastnn.capture import Shape
 from fastnn.errors import number_in, positive_int
 from fastnn.layers.base import Layer
+from fastnn.memory import Shape
 
 
 class Input(Layer):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastnn.capture import aligned
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.engine import crew
+from fastnn.memory import aligned
 
 MULTIPLIER = 0.5  # with 1 added each time, every chain goes to 2: no overflow, no slow denormal numbers
 UNROLL = 8  # so that counting costs little

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import ITERATION, POSITION, ROW, Kernel
+from fastnn.peephole import joined
 
 
 class NumpyBackend:
@@ -38,6 +39,7 @@ class NumpyReplay:
 
     def __init__(self, program: Any) -> None:
         self.program = program
+        self.phases = [joined(phase) for phase in program.phases]
 
     def group_of(self, launch: Any) -> int:
         """Each launch is a group of its own."""
@@ -49,7 +51,7 @@ class NumpyReplay:
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         clock, fault, rows = self.program.clock, self.program.fault, self.program.rows
-        phases = [[(getattr(reference, each.kernel.name), each.values) for each in p] for p in self.program.phases]
+        phases = [[(getattr(reference, each.kernel.name), each.values) for each in p] for p in self.phases]
         with np.errstate(all="ignore"):
             for step in range(steps):
                 for phase in phases:

@@ -1,7 +1,8 @@
-"""Training, predicting and throwing models away keeps neither memory nor the user's data."""
+"""Blocks of memory, lent to a device and back; training and throwing models away keeps neither memory nor data."""
 
 from __future__ import annotations
 
+import copy
 import gc
 import tracemalloc
 import weakref
@@ -10,6 +11,7 @@ import numpy as np
 
 from fastnn import Sequential
 from fastnn.layers import Dense
+from fastnn.memory import Block, block_of
 
 rng = np.random.default_rng(4)
 X = rng.standard_normal((50, 6)).astype(np.float32)
@@ -90,3 +92,108 @@ def test_models_that_are_gone_free_their_memory(backend):
     finally:
         tracemalloc.stop()
     assert kept < 8_000_000  # two of a model's five arrays
+
+
+class Twin:
+    """A device's side of a block, which counts what crosses."""
+
+    def __init__(self, block):
+        self.values, self.ups, self.downs = np.full_like(block.flat, np.nan), 0, 0
+
+    def upload(self, flat):
+        self.values[...] = flat
+        self.ups += 1
+
+    def download(self, flat):
+        flat[...] = self.values
+        self.downs += 1
+
+    def save(self, copy):
+        return [*self.values]
+
+    def restore(self, copy):
+        self.values[...] = copy
+
+    def finite(self):
+        return bool(np.isfinite(self.values).all())
+
+
+def test_a_block_is_its_arrays_on_cache_lines_with_zeros_between():
+    block = Block([(3, 5), (7,), (), (16,), (0,)], np.float32)
+    for number, array in enumerate(block.arrays, 1):
+        array[...] = number
+        assert array.ctypes.data % 64 == 0 or array.size == 0
+        assert array.flags.c_contiguous
+        assert block_of(array) is block
+        assert block_of(array.reshape(-1)) is block
+    assert [array.shape for array in block.arrays] == [(3, 5), (7,), (), (16,), (0,)]
+    assert np.unique(block.flat, return_counts=True)[1].tolist() == [1 + 9 + 15, 15, 7, 1, 16]
+    assert block_of(np.zeros(3)) is None
+    copied = copy.deepcopy(block)
+    block.flat[...] = 0
+    assert [array.max(initial=0) for array in copied.arrays] == [1, 2, 3, 4, 0]
+    assert block_of(copied.arrays[1]) is copied
+
+
+def test_values_cross_only_to_who_does_not_have_the_newest():
+    block = Block([(4,), (2, 2)], np.float64)
+    twin = block.twin = Twin(block)
+    block.arrays[0][...] = 1
+    block.lend()
+    block.lend()
+    assert twin.ups == 1
+    block.read()
+    assert twin.downs == 0
+    twin.values += 1
+    block.returned()
+    assert block.finite()
+    block.read()
+    block.read()
+    assert twin.downs == 1
+    assert block.arrays[0].tolist() == [2] * 4
+    block.lend()  # only read: nothing to bring
+    assert twin.ups == 1
+    block.write()
+    block.arrays[1][0, 0] = np.inf
+    assert not block.finite()
+    block.lend()
+    assert (twin.ups, twin.downs) == (2, 1)
+    kept = block.save()
+    block.arrays[1][0, 0] = 5  # nobody said so: it is lost
+    twin.values[...] = 0
+    block.restore(kept)
+    block.leave_device()
+    assert block.twin is None
+    assert block.arrays[1][0, 0] == np.inf
+    host = block.save()
+    block.flat[...] = 9
+    assert block.save(host) is host
+    block.flat[...] = 0
+    block.restore(host)
+    assert (block.flat == 9).all()
+
+
+def test_nan_between_the_arrays_harms_nobody():
+    block = Block([(3,), (3,)], np.float64)
+    block.flat[4] = np.nan
+    assert block.finite()
+    block.twin = Twin(block)
+    block.lend()
+    block.returned()
+    assert block.finite()
+    block.arrays[1][2] = -np.inf
+    block.write()
+    block.arrays[1][2] = -np.inf
+    assert not block.finite()
+
+
+def test_a_copied_layer_stands_alone(backend):
+    model = Sequential([Dense(3, input_shape=(2,)), Dense(200)], seed=1)
+    model.predict(np.ones((1, 2)))
+    (block,) = {p.block for p in model.parameters}
+    assert len(block.arrays) == 4
+    layer = copy.deepcopy(model.layers[0])
+    assert [len(p.block.arrays) for p in layer.parameters] == [1, 1]
+    np.testing.assert_array_equal(layer.kernel.numpy(), model.layers[0].kernel.numpy())
+    layer.kernel.assign(np.ones((2, 3)))
+    assert not np.array_equal(layer.kernel.value, model.layers[0].kernel.value)

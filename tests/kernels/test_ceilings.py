@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastnn.capture import aligned
+from fastnn.memory import aligned
 
 pytest.importorskip("numba")
 

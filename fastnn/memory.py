@@ -1,0 +1,113 @@
+"""Memory that training changes: flat blocks on the host, and who has the newest values when a device trains, too."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+LINE = 64  # bytes of a cache line
+
+HOST, BOTH, TWIN = "host", "both", "twin"  # where the newest values of a block are
+
+_blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()  # by the address of their memory
+
+
+def aligned(shape: Shape, dtype: Any) -> np.ndarray:
+    """Zeros whose first element lies on a cache line."""
+    count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    raw = np.zeros(count + LINE, np.uint8)
+    offset = -raw.ctypes.data % LINE
+    return raw[offset : offset + count].view(dtype).reshape(shape)
+
+
+class Block:
+    """Arrays side by side in one flat memory, each on a cache line of its own, with zeros between them.
+
+    `flat` is the memory and `arrays` are its parts. So neighbours can be updated by one launch and all be copied at
+    once. A device that trains keeps a `twin` of the block, with `upload(flat)` and `download(flat)`; values cross
+    only when the side that reads does not have the newest ones.
+    """
+
+    def __init__(self, shapes: Sequence[Shape], dtype: Any) -> None:
+        self.shapes, self.dtype = [tuple(shape) for shape in shapes], np.dtype(dtype)
+        line = LINE // self.dtype.itemsize
+        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
+        starts = np.cumsum([0, *(-(-size // line) * line for size in sizes)]).tolist()
+        self.flat = aligned((starts[-1],), self.dtype)
+        parts = zip(starts, sizes, self.shapes, strict=False)
+        self.arrays = [self.flat[start : start + size].reshape(shape) for start, size, shape in parts]
+        self.twin: Any = None
+        self._newest = HOST
+        _blocks[id(self.flat.base)] = self
+
+    def read(self) -> None:
+        """Have the newest values on the host, where they will only be read."""
+        if self._newest == TWIN:
+            self.twin.download(self.flat)
+            self._newest = BOTH
+
+    def write(self) -> None:
+        """Have the newest values on the host, where they may be changed from now on."""
+        if self.twin is not None:
+            self.read()
+            self._newest = HOST
+
+    def lend(self) -> None:
+        """Have the newest values in the twin."""
+        if self._newest == HOST:
+            self.twin.upload(self.flat)
+            self._newest = BOTH
+
+    def returned(self) -> None:
+        """The device has changed the twin."""
+        self._newest = TWIN
+
+    def save(self, copy: Any = None) -> Any:
+        """A copy of the newest values, made where they are; in the memory of `copy`, an earlier one, if it fits."""
+        if self._newest != HOST:
+            return self.twin.save(copy)
+        if not isinstance(copy, np.ndarray):
+            copy = np.empty_like(self.flat)
+        np.copyto(copy, self.flat)
+        return copy
+
+    def restore(self, copy: Any) -> None:
+        """Put back what `save` copied."""
+        if isinstance(copy, np.ndarray):
+            self.flat[...] = copy
+            self._newest = HOST
+        else:
+            self.twin.restore(copy)
+            self._newest = TWIN
+
+    def finite(self) -> bool:
+        """True while no value is NaN or infinite."""
+        whole = self.twin.finite() if self._newest == TWIN else np.isfinite(self.flat.sum())
+        if whole:
+            return True
+        self.read()  # a sum may overflow, and NaN between the arrays harms nobody
+        return all(bool(np.isfinite(array).all()) for array in self.arrays)
+
+    def leave_device(self) -> None:
+        """Have the newest values on the host, and no twin."""
+        self.write()
+        self.twin = None
+
+    def __reduce__(self) -> Any:
+        self.read()
+        return _copy, (self.shapes, self.dtype, self.flat)
+
+
+def _copy(shapes: list[Shape], dtype: np.dtype, flat: np.ndarray) -> Block:
+    block = Block(shapes, dtype)
+    block.flat[...] = flat
+    return block
+
+
+def block_of(array: np.ndarray) -> Block | None:
+    """The block that an array is a part of, if it is."""
+    return _blocks.get(id(array.base))
