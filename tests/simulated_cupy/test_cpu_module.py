@@ -167,7 +167,7 @@ def test_what_a_gpu_would_not_survive_is_an_error(kernel, name, grid, block, sha
 
 @pytest.mark.parametrize("first, count, harmed", [(0, 8, False), (-1, 8, True), (0, 9, True), (0, 5, False)])
 def test_writing_beside_an_array_is_an_error(kernel, first, count, harmed):
-    memory = np.frombuffer(cpu_module.GUARD_BYTES * 40, np.float32).copy()
+    memory = np.frombuffer(cpu_module.GUARD_BYTES * 20, np.float32).copy()
     inside = memory[16:24]
     start = inside.ctypes.data
     launch = kernel("fill").bind(
