@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import KERNELS, Kernel, parse
+from fastnn.kernels.cupy_ import texts
 
 
-def register(line: str, numpy: Callable, numba: Callable | None = None) -> Kernel:
+def register(line: str, numpy: Callable, numba: Callable | None = None, cupy: str | None = None) -> Kernel:
     """Add a kernel to the table; layers then call it as `ops.name(...)`.
 
     line: as in `contract.py`, such as "swish x[N,F] -> y[N,F] ; beta:float ; split rows y". numpy: the reference, a
     function of the line's arguments that writes the outputs. numba: the same as a function that Numba can compile,
-    which takes `start, stop` at the end and works on those rows only; it is given no clock. Without it the reference
-    runs on that backend too, and a model that uses it says so and runs without capture.
+    which takes `start, stop` at the end and works on those rows only; it is given no clock. cupy: CUDA text in which
+    the function has the line's arguments and then the lengths of its axes. Without one of them the reference runs on
+    that backend too, and a model that uses it says so and runs without capture. See docs/own_kernel.md.
     Raises ValueError for a name that is taken and TypeError for a function with other arguments.
     """
     kernel = parse(line)
@@ -27,14 +29,16 @@ def register(line: str, numpy: Callable, numba: Callable | None = None) -> Kerne
         raise TypeError(f"numpy must be a function of {', '.join(kernel.arguments)}; got {', '.join(given)}")
     KERNELS[kernel.name] = kernel
     setattr(reference, kernel.name, numpy)
-    if numba is not None and importlib.util.find_spec("numba") is not None:
-        from fastnn.kernels.numba_.native import add_body
+    try:
+        if cupy is not None:
+            texts.add_source(kernel, cupy)
+        if numba is not None and importlib.util.find_spec("numba") is not None:
+            from fastnn.kernels.numba_.native import add_body
 
-        try:
             add_body(kernel.name, numba)
-        except TypeError:
-            unregister(kernel.name)
-            raise
+    except (TypeError, ValueError):
+        unregister(kernel.name)
+        raise
     return kernel
 
 
@@ -42,6 +46,7 @@ def unregister(name: str) -> None:
     """Take a kernel of your own out of the table."""
     del KERNELS[name]
     delattr(reference, name)
+    texts.remove_source(name)
     if importlib.util.find_spec("numba") is not None:
         from fastnn.kernels.numba_.native import remove_body
 

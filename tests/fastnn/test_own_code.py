@@ -10,7 +10,7 @@ import pytest
 
 import fastnn as fn
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "own_layer_and_loss.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 rng = np.random.default_rng(9)
 X = rng.standard_normal((30, 5))
 Y = rng.standard_normal((30, 3))
@@ -234,12 +234,14 @@ def test_a_metric_of_ones_own(backend):
     assert model.evaluate(X, Y)[1] == pytest.approx(model.evaluate(X, Y)[0] / 2)
 
 
-def test_the_page_about_it_runs(backend, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["own_layer_and_loss", "own_kernel"])
+def test_the_page_about_it_runs(backend, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text(encoding="utf-8")
+    page = DOCS / f"{name}.md"
+    text = page.read_text(encoding="utf-8")
     blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     assert len(blocks) > 8
     names: dict = {"__name__": "page"}
     for block in blocks:
         line = text[: block.start(1)].count("\n")
-        exec(compile("\n" * line + block.group(1), str(PAGE), "exec"), names)
+        exec(compile("\n" * line + block.group(1), str(page), "exec"), names)

@@ -34,10 +34,29 @@ def native_cube_gradient(x, dy, dx, factor, start, stop):
             dx[n, f] = three * factor * x[n, f] * x[n, f] * dy[n, f]
 
 
+CUDA = """
+extern "C" __global__ void scaled_cube(const REAL* x, REAL* y, REAL factor, int64 N, int64 F) {
+    int64 i = element();
+    if (i < N * F) y[i] = factor * x[i] * x[i] * x[i];
+}
+"""
+CUDA_GRADIENT = """
+extern "C" __global__ void scaled_cube_gradient(const REAL* x, const REAL* dy, REAL* dx, REAL factor,
+                                                int64 N, int64 F) {
+    int64 i = element();
+    if (i < N * F) dx[i] = 3 * factor * x[i] * x[i] * dy[i];
+}
+"""
+
+
 @pytest.fixture(params=[True, False], ids=["native", "reference only"])
 def native(request):
-    register(LINE, scaled_cube, native_cube if request.param else None)
-    register(GRADIENT, scaled_cube_gradient, native_cube_gradient if request.param else None)
+    if request.param:
+        register(LINE, scaled_cube, native_cube, CUDA)
+        register(GRADIENT, scaled_cube_gradient, native_cube_gradient, CUDA_GRADIENT)
+    else:
+        register(LINE, scaled_cube)
+        register(GRADIENT, scaled_cube_gradient)
     yield request.param
     unregister("scaled_cube")
     unregister("scaled_cube_gradient")
@@ -70,8 +89,8 @@ def test_gradients(backend, native):
 
 
 def test_a_model_trains_with_it(backend, native):
-    if backend == "numba" and not native:
-        with pytest.warns(UserWarning, match="layer 'cube': kernel scaled_cube has no native version"):
+    if backend != "numpy" and not native:
+        with pytest.warns(UserWarning, match="layer 'cube': kernel scaled_cube has no (native version|CUDA text)"):
             model = trained(backend)
         assert model.uncaptured
     else:
@@ -89,6 +108,13 @@ def test_what_does_not_fit_is_refused():
         register(LINE, lambda x, y: None)
     with pytest.raises(ValueError, match="cannot read the argument"):
         register("odd x -> y[N] ; split rows y", scaled_cube)
+    assert "scaled_cube" not in KERNELS
+
+
+def test_cuda_text_with_other_arguments_leaves_nothing_behind():
+    text = 'extern "C" __global__ void scaled_cube(const REAL* x, REAL* y, REAL factor, int64 N) {}'
+    with pytest.raises(TypeError, match=r"cupy must define .*REAL factor, int64 N, int64 F\); got .*int64 N\)"):
+        register(LINE, scaled_cube, cupy=text)
     assert "scaled_cube" not in KERNELS
 
 
