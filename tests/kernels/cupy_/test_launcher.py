@@ -51,8 +51,8 @@ def arguments(kernel, shape, dtype):
 
 def between_guards(array):
     """The same array on a device that notices what is written beside it."""
-    memory = np.frombuffer(bytearray(GUARD_BYTES * (GUARD // 2) + bytes(array.nbytes)), np.uint8)
-    memory[GUARD + array.nbytes :] = memory[:GUARD]
+    guard = GUARD_BYTES * (GUARD // len(GUARD_BYTES))
+    memory = np.frombuffer(bytearray(guard + bytes(array.nbytes) + guard), np.uint8)
     inside = memory[GUARD : GUARD + array.nbytes].view(array.dtype).reshape(array.shape)
     inside[...] = array
     return inside
