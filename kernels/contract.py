@@ -80,6 +80,12 @@ def parse(line: str) -> Kernel:
     return Kernel(name, tuple(arrays), tuple((n, kind) for n, kind in pairs), how, place)
 
 
+def read(table: str) -> dict[str, Kernel]:
+    """The kernels of a table, by name."""
+    lines = table.replace("\\\n", " ").splitlines()
+    return {kernel.name: kernel for kernel in map(parse, filter(None, lines))}
+
+
 _TABLE = """
 gather                data[M,F] permutation[M]:int? clock[3]:int -> out[N,F]                      ; split rows out
 scatter               values[N,F] clock[3]:int -> +out[M,F]                                       ; split rows values
@@ -126,9 +132,7 @@ adam_update           table[S,K]:double clock[3]:int -> +weight[P,Q] +dweight[P,
                                     ; beta_1:double beta_2:double epsilon:float weight_decay:float ; split params weight
 """
 
-KERNELS: dict[str, Kernel] = {
-    kernel.name: kernel for kernel in map(parse, filter(None, _TABLE.replace("\\\n", " ").splitlines()))
-}
+KERNELS: dict[str, Kernel] = read(_TABLE)
 
 BUILT_IN = frozenset(KERNELS)  # users may add more
 

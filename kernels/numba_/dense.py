@@ -2,6 +2,7 @@
 
 from numba import carray, njit
 
+from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.native import NARROW, ROWS_WORD, SPREAD, SPREAD_ROWS, kernel
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile
 from fastnn.kernels.numba_.words import untyped
@@ -15,6 +16,7 @@ else:
     S = (8, 6, 4, 2, 1)
 
 ALIAS_BYTES = 2048
+blocks = njit(error_model="numpy")(native.blocks)
 copy_columns = columns_copy(2)
 inner_44, inner_41, inner_14, inner_11 = inner_tile(4, 4), inner_tile(4, 1), inner_tile(1, 4), inner_tile(1, 1)
 ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one multiply-add
@@ -26,24 +28,25 @@ def walker(heights, vectors):
     rows_0, rows_1, rows_2, rows_3, rows_4 = heights
 
     @njit(error_model="numpy")
-    def walk(a, a_row, a_step, b, b_row, bias, c, c_row, m, columns, k, size, zero):
+    def walk(a, a_row, a_step, b, b_row, more, more_row, c, c_row, m, columns, k, size, zero):
         i = 0
         while i < m:
             a_i, c_i, left = a + i * a_row * size, c + i * c_row * size, m - i
+            more_i = more + i * more_row * size
             if left >= rows_0 and left // 2 != rows_1:  # twice the second is better than the first and a rest of 2
-                tile_0(a_i, a_row, a_step, b, b_row, bias, c_i, c_row, k, columns, zero)
+                tile_0(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
                 i += rows_0
             elif left >= rows_1:
-                tile_1(a_i, a_row, a_step, b, b_row, bias, c_i, c_row, k, columns, zero)
+                tile_1(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
                 i += rows_1
             elif left >= rows_2:
-                tile_2(a_i, a_row, a_step, b, b_row, bias, c_i, c_row, k, columns, zero)
+                tile_2(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
                 i += rows_2
             elif left >= rows_3:
-                tile_3(a_i, a_row, a_step, b, b_row, bias, c_i, c_row, k, columns, zero)
+                tile_3(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
                 i += rows_3
             else:
-                tile_4(a_i, a_row, a_step, b, b_row, bias, c_i, c_row, k, columns, zero)
+                tile_4(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
                 i += rows_4
 
     return walk
@@ -54,18 +57,27 @@ wide, thin, row_tile = walker(R, 2), walker(S, 1), outer_tile(1, ROW_VECTORS)
 
 @njit(error_model="numpy")
 def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, size, zero):
-    """c = a b + bias for m rows, n columns and k products each; panels of columns, each walked by tiles of rows."""
+    """c = a b + bias for m rows, n columns and k products each.
+
+    Panels of columns are walked by tiles of rows, block by block of the sum: what a tile reads stays in the cache.
+    """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
+    parts = blocks(k)
     for j in range(0, n, panel):
         columns = min(n - j, panel)
-        b_j, c_j, bias_j = b + j * size, c + j * size, bias + j * size if bias else 0
-        if columns <= lanes:
-            thin(a, a_row, a_step, b_j, b_row, bias_j, c_j, c_row, m, columns, k, size, zero)
-        elif m > 1 or columns <= 2 * lanes:
-            wide(a, a_row, a_step, b_j, b_row, bias_j, c_j, c_row, m, columns, k, size, zero)
-        else:
-            row_tile(a, a_row, a_step, b_j, b_row, bias_j, c_j, c_row, k, columns, zero)
+        c_j = c + j * size
+        more, more_row = bias + j * size if bias else 0, 0
+        for part in range(parts):
+            first, last = k * part // parts, k * (part + 1) // parts
+            a_k, b_k, depth = a + first * a_step * size, b + (first * b_row + j) * size, last - first
+            if columns <= lanes:
+                thin(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
+            elif m > 1 or columns <= 2 * lanes:
+                wide(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
+            else:
+                row_tile(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, depth, columns, zero)
+            more, more_row = c_j, c_row
 
 
 @njit(error_model="numpy")

@@ -28,14 +28,16 @@ import numpy as np
 
 from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
 from fastnn.kernels.numba_.cache import Cache, folders
+from fastnn.kernels.numba_.internal import INTERNAL
 
-MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer")  # where the bodies are
+MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
 SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
 SCRATCH_WORD = 4  # where `local` holds the address of the scratch space; before it stands the clock
 ROWS_WORD = 5  # and that of the space for copied rows of a matrix
 SPREAD, SPREAD_ROWS = 16, 56  # copied rows lie that much further apart; so many are copied at a time
 NARROW = 16  # layers with at most so many outputs have their weights transposed for the gradient of the input
 LOCAL_WORDS = 8
+BLOCKED = 512  # sums that are at least so long are cut into blocks
 
 _bodies: dict[str, Callable] = {}
 _addresses: dict[tuple[str, str], int] = {}
@@ -49,7 +51,7 @@ def kernel(body: Callable) -> Callable:
 
 def add_body(name: str, body: Callable) -> None:
     """Register a native kernel, after checking its arguments against the contract. Raises TypeError."""
-    wanted = [a for a in KERNELS[name].arguments if a != "clock"] + ["start", "stop"]
+    wanted = [a for a in contract_of(name).arguments if a != "clock"] + ["start", "stop"]
     given = [a for a in inspect.signature(body).parameters if a != "local"]
     if given != wanted:
         raise TypeError(f"native kernel {name} takes {given}, the contract wants {wanted}")
@@ -66,6 +68,11 @@ def remove_body(name: str) -> None:
 def has(name: str) -> bool:
     """True when the kernel has a native version."""
     return name in BUILT_IN or name in _bodies
+
+
+def contract_of(name: str) -> Kernel:
+    """The signature of a kernel of the table, or of one that only this backend has."""
+    return INTERNAL.get(name) or KERNELS[name]
 
 
 def array_words(value: np.ndarray | None) -> tuple[int, int, int]:
@@ -91,6 +98,11 @@ def pack(contract: Kernel, args: list, scratch: int | None = None) -> np.ndarray
     for (_, kind), value in zip(contract.scalars, args[len(contract.arrays) :], strict=True):
         words.append(int(value) if kind == "int" else int(np.float64(value).view(np.int64)))
     return np.array(words, np.int64)
+
+
+def blocks(length: int) -> int:
+    """The number of blocks in which a sum is made: an even number, so that two threads can share them."""
+    return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
 
 
 def copied_bytes(contract: Kernel, values: list) -> int:
@@ -139,7 +151,7 @@ def _compile(name: str, dtype: str) -> bytes:
     real = {"float32": numba.float32, "float64": numba.float64, "int64": numba.int64}[dtype]
     namespace = words.namespace(real)
     namespace["body"] = numba.njit(error_model="numpy")(body)
-    exec(_entry_source(KERNELS[name], "local" in inspect.signature(body).parameters), namespace)
+    exec(_entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
     compiled = numba.cfunc("void(intp, intp, intp, intp)", error_model="numpy")(namespace["entry"])
     return assemble(compiled.inspect_llvm(), compiled.native_name, 4)
 
@@ -243,7 +255,7 @@ def load_or_compile(name: str, dtype: str, compile_it: Callable[[], bytes]) -> i
         if key not in _addresses:
             if not _engines:
                 _offer_symbols()
-            if name in BUILT_IN or name not in _bodies:
+            if name in BUILT_IN or name in INTERNAL or name not in _bodies:
                 code = cache().get(f"{name}-{dtype}.o", compile_and_tell)
             else:  # a user's kernel: nobody could tell whether what is on disk is still what the user wrote
                 code = compile_and_tell()

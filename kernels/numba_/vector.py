@@ -144,19 +144,19 @@ def loop(builder: ir.IRBuilder, count: ir.Value, step: int, carried: list, body)
 
 
 def outer_tile(rows: int, vectors: int):
-    """c[r, j] = sum_k a[r, k] b[k, j] + bias[j] for `rows` rows and `columns` columns, at most `vectors` vectors wide.
+    """c[r, j] = sum_k a[r, k] b[k, j] + more[r, j] for `rows` rows and at most `vectors` vectors of columns.
 
     Arrays are given by the address of their first element and by strides in elements: a[r, k] lies at
-    r * a_row + k * a_step; b and c have contiguous columns. A `bias` of 0 adds nothing. Vectors are masked to the
-    columns that exist. `zero` carries the element type.
+    r * a_row + k * a_step; b, c and more have contiguous columns. A `more` of 0 adds nothing. Vectors are masked to
+    the columns that exist. `zero` carries the element type.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, a_step, b, b_row, bias, c, c_row, k_count, columns, zero):
-        signature = types.void(*[types.intp] * 10, zero)
+    def tile(typing, a, a_row, a_step, b, b_row, more, more_row, c, c_row, k_count, columns, zero):
+        signature = types.void(*[types.intp] * 11, zero)
 
         def generate(context, builder, signature, args):
-            a, a_row, a_step, b, b_row, bias, c, c_row, k_count, columns, _ = args
+            a, a_row, a_step, b, b_row, more, more_row, c, c_row, k_count, columns, _ = args
             v = Vector(builder, zero)
             masks = [v.mask(builder.sub(columns, I64(j * v.lanes))) for j in range(vectors)]
             if vectors == 2:
@@ -175,14 +175,14 @@ def outer_tile(rows: int, vectors: int):
 
             sums = loop(builder, k_count, 1, [v.zero] * (rows * vectors), step)
             plain = builder.block
-            with builder.if_then(builder.icmp_signed("!=", bias, I64(0))):
-                bias_row = load_row(bias)
-                with_bias = [builder.fadd(total, bias_row[i % vectors]) for i, total in enumerate(sums)]
-                biased = builder.block
+            with builder.if_then(builder.icmp_signed("!=", more, I64(0))):
+                added = [load_row(v.address(more, builder.mul(more_row, I64(r)))) for r in range(rows)]
+                with_more = [builder.fadd(total, added[i // vectors][i % vectors]) for i, total in enumerate(sums)]
+                adding = builder.block
             for i, total in enumerate(sums):
                 result = builder.phi(v.type)
                 result.add_incoming(total, plain)
-                result.add_incoming(with_bias[i], biased)
+                result.add_incoming(with_more[i], adding)
                 sums[i] = result
             for i, total in enumerate(sums):
                 r, j = divmod(i, vectors)

@@ -17,7 +17,8 @@ from fastnn.program import Program
 pytest.importorskip("numba")
 from fastnn.kernels.numba_ import backend as numba_backend
 from fastnn.kernels.numba_ import engine
-from fastnn.kernels.numba_.backend import NumbaReplay, group
+from fastnn.kernels.numba_.backend import NumbaReplay
+from fastnn.kernels.numba_.plan import group
 
 ROWS, INPUTS, OUTPUTS = 12, 6, 5
 
@@ -166,8 +167,8 @@ def test_sums_of_one_column_stay_on_one_thread():
     model.compile("sgd", "mse", metrics=["mae"])
     model.fit(np.eye(8), np.eye(8)[:, :4], verbose=0)
     replay = model.steps.get("train", 8, True).replay
-    sums = {replay._addresses[id(each)] for each in replay.program.launches if each.kernel.split == "single"}
-    tables = replay._make_tables(3)
+    sums = {replay.plan.addresses[id(each)] for each in replay.program.launches if each.kernel.split == "single"}
+    tables = replay.plan.tables(3)
     assert [any(line[0] in sums for line in table) for table in tables].count(True) == 1
     lines = [line for table in tables for line in table if line[0] in sums]
     assert len(lines) == 8 + 1 + 1
@@ -181,7 +182,7 @@ def test_launches_that_share_rows_take_turns_tile_by_tile():
         ["dense_dweight", "sgd_update"],
         ["column_sum", "sgd_update"],
     ]
-    table = chain.replay._make_tables(3)[1]
+    table = chain.replay.plan.tables(3)[1]
     assert table[:3, 2].tolist() == [4] * 3
     assert table[:3, 3].tolist() == [8] * 3
     assert table[:3, 4].tolist() == [3, 2, 1]

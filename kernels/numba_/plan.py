@@ -1,0 +1,243 @@
+"""How threads run a program: which launches take turns, who does which rows, and other ways to the same bits."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from fastnn.capture import Launch, Port, aligned
+from fastnn.kernels.numba_ import engine, native
+from fastnn.kernels.numba_.internal import INTERNAL
+from fastnn.program import Program, depends
+
+WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
+TILE_BYTES = 24 * 1024  # of a gradient that is consumed while it is in the first-level cache
+
+
+def variant(launch: Launch) -> str:
+    """The element type that a kernel is compiled for."""
+    for array, value in zip(launch.kernel.arrays, launch.values, strict=False):
+        if array.element == "real" and value is not None:
+            return value.dtype.name
+    return "int64"
+
+
+class Group:
+    """Launches that share their work alike and take turns tile by tile."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launches = [launch]
+        self.weights = _weights(launch)
+
+    @property
+    def share(self) -> tuple[str, int]:
+        return self.launches[0].share
+
+    def accepts(self, launch: Launch) -> bool:
+        """True when the launch shares its work alike, and the weights of all still fit into the cache."""
+        extra = _weights(launch)
+        return launch.share == self.share and (not extra or self.weights + extra <= WEIGHTS_IN_CACHE)
+
+    def add(self, launch: Launch) -> None:
+        self.launches.append(launch)
+        self.weights += _weights(launch)
+
+    @property
+    def tile(self) -> int:
+        """Rows that the launches work on before they take turns."""
+        kind, count = self.share
+        if len(self.launches) == 1 or kind == "single":
+            return count
+        row = max(int(a.nbytes // max(len(a), 1)) for launch in self.launches for a in _owned(launch))
+        if kind == "params":
+            return max(TILE_BYTES // row // 14 * 14, 14)
+        return max(8 * TILE_BYTES // row // 56 * 56, 56)
+
+    def scratch(self, program: Program) -> np.ndarray | None:
+        """The gradient that this group both makes and consumes, if nobody else needs it: it never leaves the thread."""
+        first = self.launches[0]
+        if first.kernel.split != "params" or len(self.launches) == 1:
+            return None
+        made = first.args[first.kernel.owner]
+        others = [launch for launch in program.launches if launch not in self.launches]
+        return None if any(_same(made, v) for launch in others for v in launch.arrays) else made
+
+
+def _same(array: np.ndarray, other: Any) -> bool:
+    """True when both begin at the same address."""
+    return isinstance(other, np.ndarray) and array.ctypes.data == other.ctypes.data
+
+
+def _owned(launch: Launch) -> list[np.ndarray]:
+    """The arrays of a launch that threads share by rows."""
+    return [v for v in launch.arrays if isinstance(v, np.ndarray) and len(v) == launch.count and v.ndim == 2]
+
+
+def _weights(launch: Launch) -> int:
+    """Bytes that every tile of a launch reads again."""
+    if launch.kernel.split != "rows":
+        return 0
+    return sum(v.nbytes for v in launch.arrays if isinstance(v, np.ndarray) and v.ndim == 2 and len(v) != launch.count)
+
+
+def group(launches: list[Launch]) -> list[Group]:
+    """Put each launch of a phase into the group of the last launch it depends on, where that group accepts it."""
+    groups: list[Group] = []
+    for launch in launches:
+        last = next((g for g in reversed(groups) if any(depends(launch, other) for other in g.launches)), None)
+        if last is not None and last.accepts(launch):
+            last.add(launch)
+        else:
+            groups.append(Group(launch))
+    return groups
+
+
+def in_slabs(phases: list[list[Launch]], fault: np.ndarray) -> list[list[Launch]] | None:
+    """The phases with long sums shared by slabs of the weights (see `slabs.py`), or None where there are none.
+
+    A product becomes a phase of its own, and the sum of its parts takes its place; the gathering of its rows goes
+    along where the product needs nothing else.
+    """
+    result: list[list[Launch]] = []
+    for phase in phases:
+        rest = list(phase)
+        while (product := next(filter(_worth_slabs, rest), None)) is not None:
+            needed = _needed(product, rest)
+            parts, total = _parts_and_sum(product)
+            rest[rest.index(product)] = total
+            checks = [e for e in rest if e.kernel.name == "check_finite" and _same(e.args[0], product.args[0])]
+            if [each.kernel.name for each in needed] == ["gather"] and len(checks) == 1:
+                slabs = len(parts.args[-1])
+                gather = _launch("gather_slabs", [*needed[0].args, fault, checks[0].args[-1], slabs], product, slabs)
+                result.append([gather, parts])
+                rest = [each for each in rest if each not in (*needed, *checks)]
+            else:
+                result += [needed, [parts]]
+                rest = [each for each in rest if each not in needed]
+        result.append(rest)
+    return result if len(result) > len(phases) else None
+
+
+def _worth_slabs(launch: Launch) -> bool:
+    """True for a product whose weights are more work to move than the parts of its sums are."""
+    if launch.kernel.name != "dense":
+        return False
+    inputs = len(launch.args[1])
+    return native.blocks(inputs) > 1 and launch.count <= inputs
+
+
+def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:
+    """The launches of the phase that must run before this one."""
+    needed = [launch]
+    for each in reversed(phase[: phase.index(launch)]):
+        if any(depends(later, each) for later in needed):
+            needed.insert(0, each)
+    return needed[:-1]
+
+
+def _parts_and_sum(product: Launch) -> tuple[Launch, Launch]:
+    x, weight, bias, z = product.args
+    slabs = native.blocks(len(weight))
+    parts = aligned((slabs, z.size), z.dtype)
+    return _launch("dense_slabs", [x, weight, parts], product), _launch("sum_slabs", [parts, bias, z], product)
+
+
+def _launch(name: str, args: list[Any], model: Launch, count: int | None = None) -> Launch:
+    launch = Launch(INTERNAL[name], args, model.args[-1].dtype)
+    launch.count = count or launch.count
+    return launch
+
+
+class Plan:
+    """One way to run a program: phases as groups of launches, and their tables and teams for any number of threads."""
+
+    def __init__(self, program: Program, phases: list[list[Launch]]) -> None:
+        self.program = program
+        self.groups = [group(phase) for phase in phases]
+        self.blocks: dict[int, np.ndarray] = {}  # by id of the launch
+        self._ports: list[tuple[np.ndarray, int, Port]] = []
+        self._teams: dict[int, Team] = {}
+        self._scratch_bytes = 0
+        launches = [launch for phase in phases for launch in phase]
+        self._copied_bytes = max(native.copied_bytes(launch.kernel, launch.values) for launch in launches)
+        self.addresses = {id(each): native.address(each.kernel.name, variant(each)) for each in launches}
+        for groups in self.groups:
+            for g in groups:
+                scratch = g.scratch(program)
+                if scratch is not None:
+                    row_bytes = scratch.nbytes // len(scratch)
+                    self._scratch_bytes = max(self._scratch_bytes, -(-g.tile * row_bytes // 64) * 64)
+                for launch in g.launches:
+                    self._pack(launch, scratch)
+
+    def _pack(self, launch: Launch, scratch: np.ndarray | None) -> None:
+        index = next((i for i, v in enumerate(launch.arrays) if scratch is not None and _same(scratch, v)), None)
+        block = self.blocks[id(launch)] = native.pack(launch.kernel, launch.values, index)
+        placed = zip(native.places(launch.kernel), launch.arrays, strict=True)
+        self._ports += [(block, place, v) for place, v in placed if isinstance(v, Port)]
+
+    def refresh(self) -> None:
+        """Take the arrays that now stand in the ports."""
+        for block, place, port in self._ports:  # in place: the tables hold the block's address
+            block[place : place + 3] = native.array_words(port.array)
+
+    def tables(self, threads: int) -> list[np.ndarray]:
+        """What each thread's native loop walks."""
+        tables: list[list[list[int]]] = [[] for _ in range(threads)]
+        turn = 0
+        for groups in self.groups:
+            for g in groups:
+                kind, count = g.share
+                for t, table in enumerate(tables):
+                    start, stop = count * t // threads, count * (t + 1) // threads
+                    if kind == "single":
+                        start, stop = 0, int(t == turn % threads)
+                    if start < stop:
+                        for i, launch in enumerate(g.launches):
+                            line = [self.addresses[id(launch)], self.blocks[id(launch)].ctypes.data, start, stop]
+                            table.append([*line, len(g.launches) - i, g.tile])
+                turn += kind == "single"
+            for table in tables:
+                table.append([0] * engine.TABLE_WORDS)
+        return [np.array(table, np.int64) for table in tables]
+
+    def run(self, steps: int, threads: int) -> int:
+        """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
+        if threads not in self._teams:
+            self._teams[threads] = Team(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
+        return self._teams[threads].run(steps)
+
+
+class Team:
+    """The tables and the memory of the threads that replay a program together."""
+
+    def __init__(self, tables: list[np.ndarray], program: Program, scratch_bytes: int, copied_bytes: int) -> None:
+        self.program, self.tables = program, tables
+        self.shared = aligned((engine.SHARED_WORDS,), np.int64)
+        self.shared[engine.FAULT_AT] = program.fault.ctypes.data
+        self.shared[engine.YIELD_AT] = engine.yield_address()
+        self.locals = [aligned((native.LOCAL_WORDS,), np.int64) for _ in tables]
+        self.scratch = [aligned((scratch_bytes + copied_bytes,), np.uint8) for _ in tables]
+        self.arguments = []  # of each thread's native loop, before and after the number of steps
+        for table, local, scratch in zip(tables, self.locals, self.scratch, strict=True):
+            local[native.SCRATCH_WORD] = scratch.ctypes.data
+            local[native.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
+            rest = (program.rows, local.ctypes.data, self.shared.ctypes.data, len(tables))
+            self.arguments.append(((table.ctypes.data, len(table)), rest))
+        self.replay = engine.replay_function()
+
+    def run(self, steps: int) -> int:
+        """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""
+        clock = self.program.clock
+        for local in self.locals:
+            local[: len(clock)] = clock
+        if len(self.arguments) == 1:
+            (table, rest), = self.arguments
+            done = self.replay(*table, steps, *rest)
+        else:
+            tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.arguments]
+            done = engine.crew.run(tasks)[0]
+        clock[:] = self.locals[0][: len(clock)]
+        return done

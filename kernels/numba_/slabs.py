@@ -1,0 +1,52 @@
+"""Products with a long inner axis, summed slab by slab so that each thread needs only its own part of the weights.
+
+In a small batch, moving the weights between cores costs more than multiplying by them. So a thread sums only the
+products with those rows of the weights which it also updates: its slabs. `dense` cuts its sums at the same places,
+and adds the slabs' sums in the same order, so the bits are the same.
+"""
+
+from fastnn.kernels.contract import ROW
+from fastnn.kernels.numba_.dense import product
+from fastnn.kernels.numba_.native import kernel
+
+
+@kernel
+def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local):
+    n, width = out.shape
+    first, left, right = local[ROW], width * start // slabs, width * stop // slabs
+    zero = out.dtype.type(0)
+    bad = 0
+    for r in range(n):
+        source, row = data[permutation[first + r] if len(permutation) else first + r], out[r]
+        for j in range(left, right):
+            row[j] = source[j]
+            bad |= source[j] * zero != zero
+    if bad:
+        fault[0] |= code
+
+
+@kernel
+def dense_slabs(x, weight, parts, start, stop):
+    n, inputs = x.shape
+    outputs, slabs = weight.shape[1], parts.shape[0]
+    size = x.itemsize
+    for slab in range(start, stop):
+        left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
+        product(
+            x.ctypes.data + left * size, inputs, 1, weight.ctypes.data + left * outputs * size, outputs, 0,
+            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, size, x.dtype.type(0),
+        )  # fmt: skip
+
+
+@kernel
+def sum_slabs(parts, bias, z, start, stop):
+    outputs = z.shape[1]
+    for n in range(start, stop):
+        row = z[n]
+        total = parts[0, n * outputs : (n + 1) * outputs]
+        for o in range(outputs):
+            row[o] = total[o] + bias[o] if len(bias) else total[o]
+        for slab in range(1, parts.shape[0]):
+            total = parts[slab, n * outputs : (n + 1) * outputs]
+            for o in range(outputs):
+                row[o] += total[o]
