@@ -8,9 +8,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin, and on a
 
 import numpy as np
 import pytest
+import simulated_cupy
 
 from fastnn import backends
 
+simulated_cupy.provide()  # unless there is a GPU; before anything of ours looks for CuPy
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
 
 

@@ -1,18 +1,19 @@
 """A CuPy without a GPU: just what our GPU backend uses, with kernels that really run and traps for misuse.
 
-`install()` puts it in the place of CuPy; what it lacks is missing there, too, so that nobody leans on it by accident.
+`provide()` puts it in the place of CuPy where there is no GPU; what it lacks is missing, so nobody leans on it unseen.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.machinery
 import sys
 import types
 from typing import Any
 
 import numpy as np
-from simulated_cupy import arrays, memory, streams
+from simulated_cupy import arrays, cublaslt, memory, streams
 from simulated_cupy.memory import device
 
 
@@ -98,7 +99,7 @@ def modules() -> dict[str, types.ModuleType]:
     )
     names = ("ndarray", "empty", "zeros", "asarray", "asnumpy", "from_dlpack", "RawModule")
     cupy = _module(
-        "cupy", cuda=cuda, __version__="14.2.0", get_default_memory_pool=lambda: memory.pool,
+        "cupy", simulated=True, cuda=cuda, __version__="14.2.0", get_default_memory_pool=lambda: memory.pool,
         **{name: getattr(arrays, name) for name in names},
         **{name: getattr(np, name) for name in ("int32", "int64", "uint32", "float32", "float64", "dtype")},
     )
@@ -106,8 +107,29 @@ def modules() -> dict[str, types.ModuleType]:
 
 
 def install() -> None:
-    """Let `import cupy` find the simulated one in this process."""
+    """Let `import cupy` find the simulated one in this process, and cuda.pathfinder the simulated cuBLASLt."""
     sys.modules.update(modules())
+    pathfinder = cublaslt.pathfinder()
+    sys.modules["cuda.pathfinder"] = pathfinder
+    sys.modules.setdefault("cuda", _module("cuda")).pathfinder = pathfinder
+
+
+def provide() -> bool:
+    """Install it unless there is a CUDA device with CuPy; True where the device is simulated."""
+    try:
+        ctypes.CDLL("libcuda.so.1")  # the driver: without it, there is no need to wait for the import of CuPy
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+        return False
+    except (OSError, ImportError, RuntimeError):
+        install()
+        return True
+
+
+def in_force() -> bool:
+    """True where `import cupy` finds the simulated one."""
+    return getattr(sys.modules.get("cupy"), "simulated", False)
 
 
 @contextlib.contextmanager

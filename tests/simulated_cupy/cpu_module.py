@@ -64,7 +64,11 @@ def build(source: str, options: Sequence[str]) -> Path:
     body = _DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(cuda_on_cpu::dynamic_shared);", source)
     exports = "\n".join(f"CUDA_KERNEL({name})" for name in dict.fromkeys(names))
     text = f'#include "{HEADER.name}"\nnamespace {{\n#line 1 "source.cu"\n{body}\n}}\n{exports}\n'
-    flags = [*FLAGS, *_flags(options)]
+    return compiled(text, [*FLAGS, *_flags(options)])
+
+
+def compiled(text: str, flags: Sequence[str]) -> Path:
+    """The library of a C++ text, compiled where it has not been before."""
     digest = hashlib.sha256("\0".join([_compiler(), HEADER.read_text(), *flags, text]).encode()).hexdigest()[:24]
     library = cache() / f"{digest}.so"
     if not library.exists():
