@@ -12,7 +12,7 @@ import simulated_cupy
 
 from fastnn import backends
 
-simulated_cupy.provide()  # unless there is a GPU; before anything of ours looks for CuPy
+DEVICE = simulated_cupy.provide()  # a GPU, or else the simulated one; before anything of ours looks for CuPy
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11}
 
 
@@ -23,13 +23,25 @@ def pytest_configure(config):
     os.environ.setdefault("FASTNN_QUIET", "1")
 
 
+_on_device: set[str] = set()  # tests whose backend was cupy
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _on_device:
+        terminalreporter.write_line(f"CUDA: {len(_on_device)} tests ran with the backend cupy on {DEVICE}")
+
+
 @pytest.fixture(params=list(backends.available()))
 def backend(request):
     """The name of a backend, which is in force during the test; what is not installed is skipped."""
     if not backends.available()[request.param]:
         pytest.skip(f"{request.param} is not installed")
+    if request.param == "cupy" and simulated_cupy.in_force() and simulated_cupy.COMPILER is None:
+        pytest.skip("g++ is not installed: without it CUDA text cannot run on this processor")
     with backends.backend(request.param):
         yield request.param
+    if request.param == "cupy":
+        _on_device.add(request.node.nodeid)
 
 
 @pytest.fixture(params=list(TOLERANCE), ids=str)

@@ -8,6 +8,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import simulated_cupy
+from simulated_cupy.cpu_module import ORDERS
+from simulated_cupy.memory import altered
 
 from fastnn import backends
 from fastnn.capture import Launch
@@ -38,7 +41,8 @@ class Run:
     Arrays lie between guard cells of NaN, which must not change and, where they are read, spoil the result. Outputs
     hold NaN before the call, and what is only read must keep its bits. `in_place={"y": "z"}` lets two arguments share
     memory. Where a backend lets threads share the work, each launch is repeated in pieces, which must touch
-    only their own rows and give the same bits.
+    only their own rows and give the same bits. On the simulated GPU it is repeated with its threads in other orders;
+    that device puts guards of its own around what it is sent.
     """
 
     def __init__(self, backend, dtype):
@@ -54,6 +58,8 @@ class Run:
         if self.backend == "numba" and self.kernel.split in ("rows", "params"):
             self._check_pieces({0, 1, launch.count // 2, launch.count}, launch)
             self._check_pieces({*range(0, launch.count, 1 + launch.count // 9), launch.count}, launch)
+        if self.backend == "cupy" and simulated_cupy.in_force():
+            self._check_orders(launch)
         written = [array.name for array in self.kernel.arrays if array.writes]
         return SimpleNamespace(**{n: arrays[n][1] for n in written if arrays.get(n) is not None})
 
@@ -102,9 +108,21 @@ class Run:
                 now, before = arrays[name][1][:start], untouched[name][1][:start]
                 assert same_bits(now, before), f"wrote {name} before row {start}"
         self._check_untouched(arrays)
-        for array, piecewise, at_once in zip(self.kernel.arrays, launch.arrays, whole.arrays, strict=True):
-            if array.writes and piecewise is not None:
-                assert same_bits(piecewise, at_once), f"{array.name} differs when rows are cut at {cuts}"
+        self._check_same(launch, whole, f"when rows are cut at {cuts}")
+
+    def _check_orders(self, whole):
+        """Threads may run in any order."""
+        for order in ORDERS:
+            launch, arrays = self._fresh()
+            with altered(order=order):
+                backends.get(self.backend).launch(launch)
+            self._check_untouched(arrays)
+            self._check_same(launch, whole, f"with threads in order {order}")
+
+    def _check_same(self, launch, whole, when):
+        for array, now, before in zip(self.kernel.arrays, launch.arrays, whole.arrays, strict=True):
+            if array.writes and now is not None:
+                assert same_bits(now, before), f"{array.name} differs {when}"
 
 
 def run_native(launch, start, stop):

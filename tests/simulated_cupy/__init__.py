@@ -8,13 +8,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.machinery
+import os
 import sys
 import types
 from typing import Any
 
 import numpy as np
 from simulated_cupy import arrays, cublaslt, memory, streams
+from simulated_cupy.cpu_module import COMPILER
 from simulated_cupy.memory import device
+
+__all__ = ["COMPILER", "counting", "in_force", "install", "modules", "provide"]
 
 
 class Device:
@@ -114,17 +118,21 @@ def install() -> None:
     sys.modules.setdefault("cuda", _module("cuda")).pathfinder = pathfinder
 
 
-def provide() -> bool:
-    """Install it unless there is a CUDA device with CuPy; True where the device is simulated."""
+def provide() -> str:
+    """Install it unless there is a GPU with CuPy; returns the device's name.
+
+    With FASTNN_GPU=real in the environment only a GPU will do, and what is missing is raised.
+    """
     try:
         ctypes.CDLL("libcuda.so.1")  # the driver: without it, there is no need to wait for the import of CuPy
         import cupy
 
-        cupy.cuda.runtime.getDeviceCount()
-        return False
+        return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     except (OSError, ImportError, RuntimeError):
+        if os.environ.get("FASTNN_GPU") == "real":
+            raise
         install()
-        return True
+        return "the simulated device"
 
 
 def in_force() -> bool:
