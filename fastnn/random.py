@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.capture import Launch
 from fastnn.errors import positive_int
+from fastnn.kernels.contract import ITERATION, KERNELS
 from fastnn.kernels.numpy_ import random as reference
 
 SLOTS = 64
@@ -72,19 +74,36 @@ def truncated_normal(seed: int, shape: int | tuple[int, ...], stream: int, step:
     return _normal_quantile(below + (1.0 - 2.0 * below) * _open_uniform(seed, shape, stream, step))
 
 
-def permutation(seed: int, n: int, epoch: int, ops: Any = None) -> np.ndarray:
-    """Return the order of n rows in one epoch: shape (n,), int64.
+class Shuffle:
+    """The order of n rows in any epoch, by the kernels of a backend; the memory is the same for all epochs.
 
     Each row draws a word of (seed, step = epoch, SHUFFLE_STREAM), and the rows are sorted by their words; two rows with
-    equal words stay in order: a bias of 2**-33. `ops` gives the kernels of another backend, for the same order.
-    Raises TypeError, ValueError.
+    equal words stay in order: a bias of 2**-33. Raises TypeError, ValueError.
     """
-    n = _int_below("n", n, 1 << 32)
-    kernels = reference if ops is None else ops
-    words, order, work = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n + 1024, np.int64)
-    kernels.random_bits(words, check_seed(seed), _int_below("epoch", epoch, 1 << 32), SHUFFLE_STREAM)
-    kernels.order_of(words, order, work)
-    return order
+
+    def __init__(self, seed: int, n: int, backend: Any) -> None:
+        self.n, self._backend = _int_below("n", n, 1 << 32), backend
+        self._clock, self._order = np.zeros(3, np.int64), np.empty(n, np.int64)
+        words, work = np.empty(n, np.int64), np.empty(n + 6144, np.int64)
+        draw = [self._clock, words, check_seed(seed), SHUFFLE_STREAM]
+        self._launches = [
+            Launch(KERNELS["random_bits"], draw, np.float64),
+            Launch(KERNELS["order_of"], [words, self._order, work], np.float64),
+        ]
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        """The order in one epoch, shape (n,), int64; valid until the next call."""
+        self._clock[ITERATION] = _int_below("epoch", epoch, 1 << 32)
+        for launch in self._launches:
+            self._backend.launch(launch)
+        return self._order
+
+
+def permutation(seed: int, n: int, epoch: int) -> np.ndarray:
+    """Return the order of n rows in one epoch, as the reference draws it. Raises TypeError, ValueError."""
+    from fastnn import backends
+
+    return Shuffle(seed, n, backends.get("numpy"))(epoch)
 
 
 def _int_below(argument: str, value: Any, limit: int) -> int:
@@ -98,7 +117,7 @@ def _words(seed: int, shape: Any, stream: int, step: int) -> np.ndarray:
     seed, shape = check_seed(seed), check_shape(shape)
     stream, step = _int_below("stream", stream, 1 << 32), _int_below("step", step, 1 << 32)
     words = np.empty(shape, np.uint32)
-    reference.random_bits(words.reshape(-1), seed, step, stream)
+    reference.random_bits(np.array([0, step, 0]), words.reshape(-1), seed, stream)
     return words
 
 

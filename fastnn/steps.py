@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import random
 from fastnn.backup import Backup
 from fastnn.capture import Eager, NotCapturable, Ops, Port, Recorder, naming
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
@@ -156,6 +157,7 @@ class Steps:
         self.feeds = {kind: Feed() for kind in ("train", "test", "predict")}
         self.backup = Backup(model)
         self.in_training = False
+        self._shuffle: random.Shuffle | None = None
         self.lock = threading.RLock()  # of layers, which keep on themselves what backward needs, and of the feeds
         self._made = functools.lru_cache(KEPT)(self._make)
 
@@ -163,6 +165,12 @@ class Steps:
         """The step of that kind for a batch of so many rows."""
         with self.lock:
             return self._made(kind, rows, shuffled)
+
+    def shuffle(self, rows: int) -> random.Shuffle:
+        """The orders of so many rows."""
+        if self._shuffle is None or self._shuffle.n != rows:
+            self._shuffle = random.Shuffle(self.model.seed, rows, self.model.backend)
+        return self._shuffle
 
     def _make(self, kind: str, rows: int, shuffled: bool) -> Step:
         self.model.settle()

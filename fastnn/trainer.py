@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import passes, random
+from fastnn import passes
 from fastnn.backup import finite
 from fastnn.callbacks import CallbackList
-from fastnn.capture import Eager
 from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite
 from fastnn.errors import number_in, positive_int
 from fastnn.history import History
@@ -193,11 +192,6 @@ def _result(logs: Logs, return_dict: bool) -> Any:
     return dict(logs) if return_dict else values if len(values) > 1 else values[0]
 
 
-def _order(model: Any, rows: int) -> np.ndarray:
-    """The order of the rows in the model's next epoch."""
-    return random.permutation(model.seed, rows, model.epochs_trained, Eager(model.backend, model.dtype))
-
-
 def _train_epoch(
     model: Any, x: np.ndarray, y: np.ndarray, batch_size: int, shuffle: bool, bar: Any, hooks: Any, epoch: int
 ) -> Logs:
@@ -205,7 +199,8 @@ def _train_epoch(
     batch_size = min(batch_size, rows)
     backup = model.steps.backup
     backup.take()
-    passes.load(model, "train", x, y, -(-rows // batch_size), _order(model, rows) if shuffle else None)
+    order = model.steps.shuffle(rows)(model.epochs_trained) if shuffle else None
+    passes.load(model, "train", x, y, -(-rows // batch_size), order)
     parts = passes.cut(model.steps, "train", rows, batch_size, bool(shuffle))
     during = f" of epoch {epoch + 1}"
     try:

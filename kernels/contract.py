@@ -92,7 +92,7 @@ scatter               values[N,F] clock[3]:int -> +out[M,F]                     
 check_finite          values[N,F] -> +fault[1]:int                        ; code:int              ; split rows values
 
 order_of              words[N]:int -> order[N]:int work[K]:int                                    ; split single
-random_bits           -> out[N]:int                         ; seed:int step:int stream:int        ; split rows out
+random_bits           clock[3]:int -> out[N]:int            ; seed:int stream:int                 ; split rows out
 
 dense                 x[N,I] weight[I,O] bias[O]? -> z[N,O]                                       ; split rows z
 dense_dx              dz[N,O] weight[I,O] -> dx[N,I]                                              ; split rows dx

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.capture import Launch, NotCapturable, aligned
+from fastnn.capture import Launch, NotCapturable, Port, aligned
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels import threads as thread_limit
 from fastnn.kernels.contract import Kernel
@@ -21,6 +21,29 @@ from fastnn.program import Program
 TRIAL_SECONDS, TRIALS, TRY_AGAIN_SECONDS = 1e-3, 3, 0.25
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
+
+
+class Bound:
+    """A launch packed for native code; it may be called again while its arrays stay where they are."""
+
+    def __init__(self, launch: Launch) -> None:
+        values = launch.values
+        names = [array.name for array in launch.kernel.arrays]
+        self.clock = values[names.index("clock")] if "clock" in names else None
+        self.local = np.zeros(native.LOCAL_WORDS, np.int64)
+        needed = native.copied_bytes(launch.kernel, values)
+        self.copied = aligned((needed,), np.uint8) if needed else self.local
+        self.local[native.ROWS_WORD] = self.copied.ctypes.data
+        self.block = native.pack(launch.kernel, values)
+        self.function = _function(launch.kernel.name, variant(launch))
+        self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count
+
+    def __call__(self, start: int = 0, stop: int | None = None) -> None:
+        """Run the kernel for rows start..stop, by default for all, on the calling thread."""
+        if self.clock is not None:
+            self.local[: len(self.clock)] = self.clock
+        block, local = self.addresses
+        self.function(block, start, self.count if stop is None else stop, local)
 
 
 class NumbaBackend:
@@ -38,16 +61,10 @@ class NumbaBackend:
         if not native.has(launch.kernel.name):
             getattr(reference, launch.kernel.name)(*launch.values)
             return
-        local = np.zeros(native.LOCAL_WORDS, np.int64)
-        for array, value in zip(launch.kernel.arrays, launch.values, strict=False):
-            if array.name == "clock":
-                local[:3] = value
-        needed = native.copied_bytes(launch.kernel, launch.values)
-        copied = aligned((needed,), np.uint8) if needed else local
-        local[native.ROWS_WORD] = copied.ctypes.data
-        block = native.pack(launch.kernel, launch.values)
-        function = _function(launch.kernel.name, variant(launch))
-        function(block.ctypes.data, 0, launch.count, local.ctypes.data)
+        bound = launch.bound or Bound(launch)
+        bound()
+        if not any(isinstance(value, Port) for value in launch.arrays):
+            launch.bound = bound
 
     def replay(self, program: Program) -> NumbaReplay:
         """Prepare a captured program for replay."""

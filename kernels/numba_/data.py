@@ -1,6 +1,6 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
-from fastnn.kernels.contract import ROW
+from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.words import philox, rows
 
@@ -36,35 +36,37 @@ def check_finite(values, fault, code, start, stop):
 
 
 @kernel
-def random_bits(out, seed, step, stream, start, stop):
-    for group in range(start // 4, (stop + 3) // 4):
-        words = philox(seed, group, step, stream)
-        for k in range(4):
-            i = 4 * group + k
-            if start <= i < stop:
-                out[i] = words[k]
+def random_bits(out, seed, stream, start, stop, local):
+    step = local[ITERATION]
+    first, last = (start + 3) // 4, max(stop // 4, (start + 3) // 4)
+    for group in range(first, last):
+        out[4 * group], out[4 * group + 1], out[4 * group + 2], out[4 * group + 3] = philox(seed, group, step, stream)
+    for i in range(start, min(4 * first, stop)):
+        out[i] = philox(seed, i // 4, step, stream)[i % 4]
+    for i in range(max(4 * last, start), stop):
+        out[i] = philox(seed, i // 4, step, stream)[i % 4]
 
 
 @kernel
 def order_of(words, order, work, start, stop):
-    """Sorts by digits of 8 bits, from the lowest: each pass keeps the order of the one before, so ties stay."""
+    """Sorts by digits, from the lowest: each pass keeps the order of the one before, so ties stay."""
     n = len(words)
-    counts = work[n : n + 1024]
+    bits, passes = (11, 3) if n >= 1024 else (8, 4)
+    size, mask = 1 << bits, (1 << bits) - 1
+    counts = work[n : n + passes * size]
     counts[:] = 0
     for i in range(n):
-        order[i] = words[i] << 32 | i
-        for digit in range(4):
-            counts[256 * digit + (words[i] >> 8 * digit & 255)] += 1
-    source, target = order, work[:n]
-    for digit in range(4):
-        places = counts[256 * digit : 256 * digit + 256]
+        for digit in range(passes):
+            counts[digit * size + (words[i] >> digit * bits & mask)] += 1
+    source, target = (work[:n], order) if passes % 2 else (order, work[:n])
+    for digit in range(passes):
+        places = counts[digit * size : (digit + 1) * size]
         place = 0
-        for value in range(256):
+        for value in range(size):
             place, places[value] = place + places[value], place
         for i in range(n):
-            value = source[i] >> 32 + 8 * digit & 255
-            target[places[value]] = source[i]
+            key = words[i] << 32 | i if digit == 0 else source[i]
+            value = (key >> 32 & 0xFFFFFFFF) >> digit * bits & mask
+            target[places[value]] = key if digit < passes - 1 else key & 0xFFFFFFFF
             places[value] += 1
         source, target = target, source
-    for i in range(n):
-        order[i] &= 0xFFFFFFFF

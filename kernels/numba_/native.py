@@ -79,7 +79,8 @@ def array_words(value: np.ndarray | None) -> tuple[int, int, int]:
     """Address, rows and columns of an array in an argument block."""
     if value is None:
         return 0, 0, 0
-    return (value.ctypes.data, *(value.shape if value.ndim == 2 else (value.size, 1)))
+    address = value.__array_interface__["data"][0]  # in half the time that `value.ctypes.data` takes
+    return (address, *(value.shape if value.ndim == 2 else (value.size, 1)))
 
 
 def places(contract: Kernel) -> list[int]:

@@ -157,7 +157,7 @@ class Plan:
         self.program = program
         self.groups = [group(phase) for phase in phases]
         self.blocks: dict[int, np.ndarray] = {}  # by id of the launch
-        self._ports: list[tuple[np.ndarray, int, Port]] = []
+        self._ports: dict[Port, list[np.ndarray]] = {}  # the words of argument blocks that tell where its array is
         self._teams: dict[int, Team] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
@@ -176,12 +176,16 @@ class Plan:
         index = next((i for i, v in enumerate(launch.arrays) if scratch is not None and _same(scratch, v)), None)
         block = self.blocks[id(launch)] = native.pack(launch.kernel, launch.values, index)
         placed = zip(native.places(launch.kernel), launch.arrays, strict=True)
-        self._ports += [(block, place, v) for place, v in placed if isinstance(v, Port)]
+        for place, value in placed:
+            if isinstance(value, Port):
+                self._ports.setdefault(value, []).append(block[place : place + 3])
 
     def refresh(self) -> None:
         """Take the arrays that now stand in the ports."""
-        for block, place, port in self._ports:  # in place: the tables hold the block's address
-            block[place : place + 3] = native.array_words(port.array)
+        for port, places in self._ports.items():  # in place: the tables hold the address of each block
+            words = native.array_words(port.array)
+            for place in places:
+                place[:] = words
 
     def tables(self, threads: int) -> list[np.ndarray]:
         """What each thread's native loop walks."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastnn.kernels.contract import ITERATION
+
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # golden ratio, sqrt(3) - 1: the paper's Weyl constants
 MASK = 0xFFFFFFFF
@@ -49,8 +51,9 @@ def philox_words(seed: int, count: int, step: int, stream: int, first: int = 0) 
     return philox(counter, seed).ravel()[first % 4 : first % 4 + count]
 
 
-def random_bits(out: np.ndarray, seed: int, step: int, stream: int) -> None:
-    """Fill `out`, a flat uint32 array, with words 0, 1, 2, ... of one stream at one step."""
+def random_bits(clock: np.ndarray, out: np.ndarray, seed: int, stream: int) -> None:
+    """Fill `out`, a flat array of integers, with words 0, 1, 2, ... of one stream at the clock's iteration."""
+    step = int(clock[ITERATION])
     for first in range(0, out.size, WORDS_AT_ONCE):
         piece = out[first : first + WORDS_AT_ONCE]
         piece[:] = philox_words(seed, piece.size, step, stream, first)
@@ -60,7 +63,7 @@ def order_of(words: np.ndarray, order: np.ndarray, work: np.ndarray) -> None:
     """order = the indices that sort `words`, integers from [0, 2**32); equal words stay in order.
 
     Word i becomes the key (word << 32) | i, and the keys are sorted. Keys are unique, so every correct sort gives
-    the same order, stable or not. `work`, with room for len(words) + 1024 integers, is for who sorts by digits.
+    the same order, stable or not. `work`, with room for len(words) + 6144 integers, is for who sorts by digits.
     """
     keys = (words.astype(np.uint64) << 32) | np.arange(len(words), dtype=np.uint64)
     keys.sort()

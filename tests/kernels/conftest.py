@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -127,15 +126,9 @@ class Run:
 
 def run_native(launch, start, stop):
     """Launch for rows start..stop alone, as a thread of a replay does."""
-    from fastnn.kernels.numba_ import backend
+    from fastnn.kernels.numba_.backend import Bound
 
-    whole = backend._function
-
-    def part(*key):
-        return lambda block, _start, _stop, local: whole(*key)(block, start, stop, local)
-
-    with mock.patch.object(backend, "_function", part):
-        backends.get("numba").launch(launch)
+    Bound(launch)(start, stop)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ import fastnn as fn
 from fastnn.capture import Eager
 
 words = np.empty(6, np.int64)
-Eager(fn.backends.get("numba"), np.float32).random_bits(words, 0, 0, 0)
+Eager(fn.backends.get("numba"), np.float32).random_bits(np.zeros(3, np.int64), words, 0, 0)
 assert [f"{w:08x}" for w in words[:4]] == ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"], words
 """
 
@@ -230,7 +230,7 @@ def test_a_broken_kernel_tells_its_name(monkeypatch):
 
 def test_every_kernel_of_the_contract_has_a_native_body():
     words = np.empty(1, np.int64)
-    Eager(backends.get("numba"), np.float32).random_bits(words, 0, 0, 0)
+    Eager(backends.get("numba"), np.float32).random_bits(np.zeros(3, np.int64), words, 0, 0)
     if not native._bodies:
         native._compile("random_bits", "int64")
     assert set(native._bodies) == {*KERNELS, *INTERNAL}
