@@ -47,7 +47,7 @@ def absolute_imports(source: str) -> Iterator[tuple[int, str]]:
 
 def trespasses(name: str, source: str) -> list[str]:
     """Say which imports the file called `name` (from the root, with slashes) must not have."""
-    folder = name.removeprefix("tests/").replace("simulated_cupy/", "kernels/cupy_/")  # which asks for the real one
+    folder = name.removeprefix("tests/").replace("support/simulated_cupy/", "kernels/cupy_/")  # asks for the real one
     return [
         f"{name}:{line} imports {library}"
         for line, library in absolute_imports(source)

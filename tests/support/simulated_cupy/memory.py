@@ -13,6 +13,10 @@ from simulated_cupy.cpu_module import GUARD, GUARD_BYTES
 
 ALIGNMENT = 512  # as CuPy's pool has it
 
+_libc = ctypes.CDLL(None)
+_libc.malloc.argtypes, _libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+_libc.free.argtypes = [ctypes.c_void_p]
+
 
 class CUDARuntimeError(RuntimeError):
     """What the CUDA runtime answered."""
@@ -87,15 +91,15 @@ class Memory:
                 stream.run()
         if device.used + size > device.total:
             raise OutOfMemoryError(size, device.used)
-        raw = np.empty(size + 2 * GUARD + ALIGNMENT, np.uint8)
-        start = GUARD + -(raw.ctypes.data + GUARD) % ALIGNMENT
-        for part in raw[start - GUARD : start + size], raw[start + size :][:GUARD]:
-            part[:] = np.resize(np.frombuffer(GUARD_BYTES, np.uint8), len(part))
-        self.size, self.ptr, self._raw, self.device_id = size, raw.ctypes.data + start, raw, 0
+        address = _libc.malloc(size + 2 * GUARD + ALIGNMENT)  # which is no memory of the host's for tracemalloc
+        self.size, self.device_id = size, 0
+        self.ptr = address + GUARD + -(address + GUARD) % ALIGNMENT
+        for start, length in (self.ptr - GUARD, size + GUARD), (self.ptr + size, GUARD):
+            ctypes.memmove(start, GUARD_BYTES * (length // 8 + 1), length)
         device.used += size
         device.counts["allocations"] += 1
         device.memories[self.ptr] = self
-        weakref.finalize(self, _forget, size).atexit = False
+        weakref.finalize(self, _free, address, size).atexit = False
 
     @property
     def range(self) -> tuple[int, int]:
@@ -103,8 +107,9 @@ class Memory:
         return self.ptr, self.ptr + self.size
 
 
-def _forget(size: int) -> None:
+def _free(address: int, size: int) -> None:
     device.used -= size
+    _libc.free(address)
 
 
 class MemoryPool:
