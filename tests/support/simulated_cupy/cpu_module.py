@@ -21,7 +21,7 @@ import numpy as np
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 COMPILER = shutil.which("g++")
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", "-U_FORTIFY_SOURCE")
 GUARD = 64  # bytes around every array of the simulated device, as in the header
 # A signalling NaN as float and as double: arithmetic on it changes its bits, so that x[n] *= 2 is seen, too.
 GUARD_BYTES = bytes.fromhex("a5a5a57fa5a5f5ff")

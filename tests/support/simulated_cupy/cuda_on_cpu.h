@@ -65,8 +65,9 @@ static ucontext_t maker;
 
 static void turn_to(int thread) {
     current = thread;
-    unsigned x = block_size.x, y = block_size.y;
-    thread_index = {thread % x, thread / x % y, thread / (x * y)};
+    unsigned x = block_size.x, y = block_size.y, t = thread;
+    if (t < x) thread_index = {t, 0, 0};  // without divisions, which would take longer than many a kernel
+    else thread_index = {t % x, t / x % y, t / (x * y)};
 }
 
 static void live() {
