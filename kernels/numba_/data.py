@@ -2,36 +2,32 @@
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
+from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
 from fastnn.kernels.numba_.words import philox, rows
 
 
 @kernel
 def gather(data, permutation, out, start, stop, local):
-    first, width = local[ROW], out.shape[1]
+    first, width, size, zero = local[ROW], out.shape[1], out.itemsize, out.dtype.type(0)
     for r in range(start, stop):
-        source = data[permutation[first + r] if len(permutation) else first + r]
-        row = out[r]
-        for j in range(width):
-            row[j] = source[j]
+        source = permutation[first + r] if len(permutation) else first + r
+        if width == 1:
+            out[r, 0] = data[source, 0]
+        else:
+            copy_row(data.ctypes.data + source * width * size, out.ctypes.data + r * width * size, width, zero)
 
 
 @kernel
 def scatter(values, out, start, stop, local):
-    first, width = local[ROW], values.shape[1]
-    for r in range(start, stop):
-        source, row = values[r], out[first + r]
-        for j in range(width):
-            row[j] = source[j]
+    width, size = values.shape[1], values.itemsize
+    source, target = values.ctypes.data + start * width * size, out.ctypes.data + (local[ROW] + start) * width * size
+    copy_row(source, target, (stop - start) * width, values.dtype.type(0))
 
 
 @kernel
 def check_finite(values, fault, code, start, stop):
-    flat = rows(values, start, stop)
-    zero = values.dtype.type(0)
-    bad = 0
-    for i in range(len(flat)):
-        bad |= flat[i] * zero != zero  # NaN and infinity times 0 are NaN
-    if bad:
+    flat, zero = rows(values, start, stop), values.dtype.type(0)
+    if zero_if_finite(flat.ctypes.data, len(flat), zero) != zero:
         fault[0] |= code
 
 

@@ -18,7 +18,8 @@ else:
 ALIAS_BYTES = 2048
 blocks = njit(error_model="numpy")(native.blocks)
 copy_columns = columns_copy(2)
-inner_44, inner_41, inner_14, inner_11 = inner_tile(4, 4), inner_tile(4, 1), inner_tile(1, 4), inner_tile(1, 1)
+inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
+inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
 ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one multiply-add
 
 
@@ -111,6 +112,13 @@ def dense(x, weight, bias, z, start, stop, local):
     inputs, outputs = weight.shape
     size, zero = x.itemsize, x.dtype.type(0)
     moved = local[ROWS_WORD]
+    if outputs < NARROW and len(x) * (inputs - outputs * (inputs // 16 + 4)) > 2 * inputs * outputs:
+        transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
+        z_start = z.ctypes.data + start * outputs * size
+        x_start = x.ctypes.data + start * inputs * size
+        rows = stop - start
+        transposed_product(x_start, inputs, moved, bias.ctypes.data, z_start, rows, outputs, inputs, size, zero)
+        return
     moves = aliases(inputs, size, stop - start, outputs)
     n = start
     while n < stop:
@@ -127,10 +135,21 @@ def dense(x, weight, bias, z, start, stop, local):
 
 
 @kernel
-def dense_dweight(x, dz, dweight, start, stop):
+def dense_dweight(x, dz, dweight, start, stop, local):
     n, inputs = x.shape
     outputs = dz.shape[1]
     size = x.itemsize
+    if outputs < NARROW and n * (NARROW - outputs) > 32 * outputs:  # its columns would fill a part of a vector only
+        rows = stop - start
+        across = carray(untyped(local[ROWS_WORD]), (outputs, rows), dweight.dtype)
+        product(
+            dz.ctypes.data, 1, outputs, x.ctypes.data + start * size, inputs, 0,
+            across.ctypes.data, rows, outputs, rows, n, size, x.dtype.type(0),
+        )  # fmt: skip
+        for i in range(rows):
+            for o in range(outputs):
+                dweight[start + i, o] = across[o, i]
+        return
     product(
         x.ctypes.data + start * size, 1, inputs, dz.ctypes.data, outputs, 0,
         dweight.ctypes.data + start * outputs * size, outputs, stop - start, outputs, n, size, x.dtype.type(0),
@@ -158,40 +177,49 @@ def dense_dx(dz, weight, dx, start, stop, local):
             spread(a, rows, outputs, moved, size, zero)
             a, a_row = moved, outputs + SPREAD
         c = dx.ctypes.data + n * inputs * size
-        transposed_product(a, a_row, weight.ctypes.data, c, rows, inputs, outputs, size, zero)
+        transposed_product(a, a_row, weight.ctypes.data, 0, c, rows, inputs, outputs, size, zero)
         n += rows
 
 
 @njit(error_model="numpy")
-def transposed_product(a, a_row, b, c, m, n, k, size, zero):
-    """c = a b^T for m rows of a, n rows of b and k products each, by tiles of 4 x 4."""
+def transposed_product(a, a_row, b, bias, c, m, n, k, size, zero):
+    """c = a b^T + bias for m rows of a, n rows of b and k products each, by tiles of 16 results."""
     j = 0
     while j < n:
-        columns = 4 if n - j >= 4 else 1
-        b_j = b + j * k * size
+        columns = 4 if n - j >= 4 else 2 if n - j >= 2 else 1
+        b_j, bias_j = b + j * k * size, bias + j * size if bias else 0
         i = 0
         while i < m:
-            rows = 4 if m - i >= 4 else 1
+            rows = 16 // columns if m - i >= 16 // columns else 1
             a_i, c_i = a + i * a_row * size, c + (i * n + j) * size
-            if rows == 4 and columns == 4:
-                inner_44(a_i, a_row, b_j, k, c_i, n, k, zero)
-            elif rows == 4:
-                inner_41(a_i, a_row, b_j, k, c_i, n, k, zero)
-            elif columns == 4:
-                inner_14(a_i, a_row, b_j, k, c_i, n, k, zero)
+            if columns == 4:
+                if rows == 4:
+                    inner_44(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                else:
+                    inner_14(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+            elif columns == 2:
+                if rows == 8:
+                    inner_82(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                else:
+                    inner_12(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+            elif rows == 16:
+                inner_161(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
             else:
-                inner_11(a_i, a_row, b_j, k, c_i, n, k, zero)
+                inner_11(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
             i += rows
         j += columns
 
 
 @kernel
-def column_sum(dz, dbias, start, stop):
-    dbias[start:stop] = 0
-    total = dbias[start:stop]
-    for n in range(dz.shape[0]):
-        row = dz[n, start:stop]
-        for o in range(stop - start):
-            total[o] += row[o]
+def column_sum(dz, dbias, start, stop, local):
+    """The product of a row of ones with dz."""
+    n, outputs = dz.shape
+    size = dz.itemsize
+    one = carray(untyped(local[ROWS_WORD]), 1, dz.dtype)
+    one[0] = 1
+    product(
+        one.ctypes.data, 0, 0, dz.ctypes.data + start * size, outputs, 0,
+        dbias.ctypes.data + start * size, stop - start, 1, stop - start, n, size, dz.dtype.type(0),
+    )  # fmt: skip
 
 

@@ -1,22 +1,13 @@
 """Losses beside their gradients, a row at a time: one value per row, and the gradient scaled by `scale`."""
 
-from numba import njit
+from numba import carray, njit
 
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import largest_of, sum_of
+from fastnn.kernels.numba_.vector import normalize, shift, sum_of
 from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid
-from fastnn.kernels.numba_.words import rows, sign
+from fastnn.kernels.numba_.words import STACKED, rows, sign, stack
 
 inlined = njit(error_model="numpy", forceinline=True)
-
-
-@inlined
-def shift(logits, row):
-    """row = logits - max of the logits, which is returned."""
-    top = largest_of(logits)
-    for j in range(len(row)):
-        row[j] = logits[j] - top
-    return top
 
 
 @inlined
@@ -28,13 +19,16 @@ def exponentiate(y, start, stop):
 
 
 @inlined
-def normalize(row):
-    """Divide a row by its sum, which is returned."""
-    total = sum_of(row)
-    share = type(total)(1) / total
-    for j in range(len(row)):
-        row[j] *= share
-    return total
+def normalize_and_log(y, loss, start, stop):
+    """Divide each row of y by its sum, and loss = log(sum) - loss."""
+    totals = carray(stack(y.dtype.type(0)), STACKED)
+    for first in range(start, stop, STACKED):
+        last = min(first + STACKED, stop)
+        for r in range(first, last):
+            totals[r - first] = normalize(y[r])
+        part = loss[first:last]
+        for i in range(len(part)):
+            part[i] = log(totals[i]) - part[i]
 
 
 @kernel
@@ -51,8 +45,7 @@ def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale, start, stop):
     for r in range(start, stop):
         loss[r] = z[r, labels[r]] - shift(z[r], y[r])
     exponentiate(y, start, stop)
-    for r in range(start, stop):
-        loss[r] = log(normalize(y[r])) - loss[r]
+    normalize_and_log(y, loss, start, stop)
     if len(dz):
         probabilities, gradient = rows(y, start, stop), rows(dz, start, stop)
         for i in range(len(gradient)):

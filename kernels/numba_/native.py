@@ -106,11 +106,14 @@ def blocks(length: int) -> int:
     return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
 
 
+_COPYING = {"dense": 1, "dense_dx": 1, "dense_dweight": 2, "column_sum": 1}  # the index of what is like the weights
+
+
 def copied_bytes(contract: Kernel, values: list) -> int:
-    """The space a launch needs for copied rows of its matrices."""
-    if contract.name not in ("dense", "dense_dx"):
+    """The space a launch needs for copied or transposed parts of its matrices."""
+    if contract.name not in _COPYING:
         return 0
-    weight = values[1]
+    weight = np.atleast_2d(values[_COPYING[contract.name]])
     return max(SPREAD_ROWS * (max(weight.shape) + SPREAD), weight.shape[0] * NARROW) * weight.itemsize
 
 

@@ -8,20 +8,21 @@ and adds the slabs' sums in the same order, so the bits are the same.
 from fastnn.kernels.contract import ROW
 from fastnn.kernels.numba_.dense import product
 from fastnn.kernels.numba_.native import kernel
+from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
 
 
 @kernel
 def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local):
     n, width = out.shape
+    size, zero = out.itemsize, out.dtype.type(0)
     first, left, right = local[ROW], width * start // slabs, width * stop // slabs
-    zero = out.dtype.type(0)
-    bad = 0
+    found = zero
     for r in range(n):
-        source, row = data[permutation[first + r] if len(permutation) else first + r], out[r]
-        for j in range(left, right):
-            row[j] = source[j]
-            bad |= source[j] * zero != zero
-    if bad:
+        source = permutation[first + r] if len(permutation) else first + r
+        target = out.ctypes.data + (r * width + left) * size
+        copy_row(data.ctypes.data + (source * width + left) * size, target, right - left, zero)
+        found += zero_if_finite(target, right - left, zero)
+    if found != zero:
         fault[0] |= code
 
 

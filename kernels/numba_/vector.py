@@ -109,6 +109,18 @@ class Vector:
             group = half
         return values[0]
 
+    def reduce(self, combine, value: ir.Value) -> ir.Value:
+        """A vector whose every lane is all lanes of `value`, combined by a tree."""
+        width = self.lanes // 2
+        while width:
+            value = combine(value, self._pick(value, value, [i ^ width for i in range(self.lanes)]))
+            width //= 2
+        return value
+
+    def larger(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The larger of each two lanes; b where one of them is NaN."""
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
     def _pick(self, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
         return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
 
@@ -223,6 +235,53 @@ def columns_copy(vectors: int):
 
 
 @intrinsic
+def copy_row(typing, source, target, count, zero):
+    """Copy numbers that lie side by side; the last of them as a masked vector, so that short rows are quick, too."""
+    signature = types.void(types.intp, types.intp, types.intp, zero)
+
+    def generate(context, builder, signature, args):
+        source, target, count, _ = args
+        v = Vector(builder, zero)
+        whole = builder.mul(builder.sdiv(count, I64(v.lanes)), I64(v.lanes))
+
+        def step(i, _):
+            v.store(v.load(v.address(source, i)), v.address(target, i))
+            return []
+
+        loop(builder, whole, v.lanes, [], step)
+        mask = v.mask(builder.sub(count, whole))
+        v.store(v.load(v.address(source, whole), mask), v.address(target, whole), mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def zero_if_finite(typing, address, count, zero):
+    """The sum of numbers that lie side by side, each times 0: that is 0, or NaN where one is NaN or infinite."""
+    signature = zero(types.intp, types.intp, zero)
+
+    def generate(context, builder, signature, args):
+        first, count, _ = args
+        v = Vector(builder, zero)
+        chains = 4
+        whole = builder.mul(builder.sdiv(count, I64(chains * v.lanes)), I64(chains * v.lanes))
+
+        def step(i, sums):
+            found = [v.load(v.address(first, i, I64(c * v.lanes))) for c in range(chains)]
+            return [v.fma(x, v.zero, total) for x, total in zip(found, sums, strict=True)]
+
+        sums = loop(builder, whole, chains * v.lanes, [v.zero] * chains, step)
+        for c in range(chains):
+            at = builder.add(whole, I64(c * v.lanes))
+            sums[c] = v.fma(v.load(v.address(first, at), v.mask(builder.sub(count, at))), v.zero, sums[c])
+        total = builder.fadd(builder.fadd(sums[0], sums[1]), builder.fadd(sums[2], sums[3]))
+        return builder.extract_element(v.totals([total]), I32(0))
+
+    return signature, generate
+
+
+@intrinsic
 def _vector_sum(typing, address, count, zero):
     """The sum of numbers that lie side by side: lane l of a vector adds every so manieth, a fixed tree the lanes."""
     signature = zero(types.intp, types.intp, zero)
@@ -249,21 +308,33 @@ def _vector_max(typing, address, count, zero):
         first, count, _ = args
         v = Vector(builder, zero)
 
-        def larger(a, b):
-            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
         def step(i, tops):
-            return [larger(v.load(v.address(first, i)), tops[0])]
+            return [v.larger(v.load(v.address(first, i)), tops[0])]
 
         last = v.load(v.address(first, builder.sub(count, I64(v.lanes))))  # overlaps, which does no harm here
         (top,) = loop(builder, builder.sub(count, I64(v.lanes - 1)), v.lanes, [last], step)
-        width = v.lanes // 2
-        while width:
-            top = larger(top, v._pick(top, top, [i ^ width for i in range(v.lanes)]))
-            width //= 2
-        return builder.extract_element(top, I32(0))
+        return builder.extract_element(v.reduce(v.larger, top), I32(0))
 
     return signature, generate
+
+
+@njit(error_model="numpy", forceinline=True)
+def shift(logits, row):
+    """row = logits - max of the logits, which is returned."""
+    top = largest_of(logits)
+    for j in range(len(row)):
+        row[j] = logits[j] - top
+    return top
+
+
+@njit(error_model="numpy", forceinline=True)
+def normalize(row):
+    """Divide a row by its sum, which is returned."""
+    total = sum_of(row)
+    share = row.dtype.type(1) / total
+    for j in range(len(row)):
+        row[j] *= share
+    return total
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -289,17 +360,17 @@ def sum_of(row):
 
 
 def inner_tile(rows: int, columns: int):
-    """c[r, j] = sum_k a[r, k] b[j, k], both with contiguous k: for a product with a transposed matrix, in place.
+    """c[r, j] = sum_k a[r, k] b[j, k] + bias[j], a and b with contiguous k: for a product with a transposed matrix.
 
     Lane l of a vector sums the k that leave l over when divided by the number of lanes; a fixed tree adds the lanes.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, b, b_row, c, c_row, k_count, zero):
-        signature = types.void(*[types.intp] * 7, zero)
+    def tile(typing, a, a_row, b, b_row, bias, c, c_row, k_count, zero):
+        signature = types.void(*[types.intp] * 8, zero)
 
         def generate(context, builder, signature, args):
-            a, a_row, b, b_row, c, c_row, k_count, _ = args
+            a, a_row, b, b_row, bias, c, c_row, k_count, _ = args
             v = Vector(builder, zero)
 
             def add(k, sums, mask=None):
@@ -311,8 +382,11 @@ def inner_tile(rows: int, columns: int):
             whole = builder.mul(builder.sdiv(k_count, I64(v.lanes)), I64(v.lanes))
             sums = loop(builder, whole, v.lanes, [v.zero] * (rows * columns), add)
             sums = add(whole, sums, v.mask(builder.sub(k_count, whole)))
+            given = builder.icmp_signed("!=", bias, I64(0))
+            bias_row = v.load(bias, v.mask(builder.select(given, I64(columns), I64(0))))  # no lane of address 0
+            bias_rows = v._pick(bias_row, bias_row, [i % columns for i in range(v.lanes)])
             for first in range(0, rows * columns, v.lanes):
-                totals = v.totals(sums[first : first + v.lanes])
+                totals = builder.fadd(v.totals(sums[first : first + v.lanes]), bias_rows)
                 for i in range(first, min(first + v.lanes, rows * columns), columns):
                     v.store_lanes(totals, i - first, columns, v.address(c, builder.mul(c_row, I64(i // columns))))
             return context.get_dummy_value()

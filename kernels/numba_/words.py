@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from llvmlite import ir
 from numba import carray, float32, float64, int64, njit, types, uint64
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, YIELD_AT
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
+STACKED = 64  # numbers that a kernel may keep on the stack
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
 
 
@@ -113,6 +115,16 @@ def untyped(typing, word):
         return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.intp), generate
+
+
+@intrinsic
+def stack(typing, zero):
+    """A pointer to STACKED numbers of the type of `zero` on the thread's stack."""
+
+    def generate(context, builder, signature, args):
+        return cgutils.alloca_once(builder, args[0].type, STACKED)
+
+    return types.CPointer(zero)(zero), generate
 
 
 @njit(error_model="numpy")
