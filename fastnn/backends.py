@@ -16,8 +16,8 @@ from typing import Any
 
 from fastnn.errors import positive_int, suggest
 
-_CLASSES = {"numpy": "NumpyBackend", "numba": "NumbaBackend"}
-_NEEDS = {"numpy": "numpy", "numba": "numba"}
+_CLASSES = {"numpy": "NumpyBackend", "numba": "NumbaBackend", "cupy": "CupyBackend"}
+_EXTRAS = {"numba": "numba", "cupy": "cuda13"}  # or cuda12, by the driver
 BACKENDS = (*_CLASSES, "auto")
 MOST_THREADS = 1024
 
@@ -27,8 +27,8 @@ _inside: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", 
 
 
 def available() -> dict[str, bool]:
-    """Which backends are installed: {"numpy": True, "numba": ...}."""
-    return {name: importlib.util.find_spec(_NEEDS[name]) is not None for name in _CLASSES}
+    """Which backends are installed: {"numpy": True, "numba": ..., "cupy": ...}. CuPy also needs a GPU."""
+    return {name: importlib.util.find_spec(name) is not None for name in _CLASSES}
 
 
 def auto() -> tuple[str, str]:
@@ -45,9 +45,19 @@ def _check(name: Any, argument: str = "backend") -> str:
     if name not in BACKENDS:
         raise suggest(argument, name, BACKENDS)
     if name != "auto" and not available()[name]:
-        install = f'pip install "fastnn[{name}]" (from a checkout: ".[{name}]")'
+        extra = _EXTRAS[name]
+        install = f'pip install "fastnn[{extra}]" (from a checkout: ".[{extra}]")'
         raise ImportError(f"{argument} {name!r} is not installed: {install}")
+    if name == "cupy":
+        _load(name)  # says what is missing where there is no GPU
     return name
+
+
+def _load(name: str) -> Any:
+    if name not in _loaded:
+        module = importlib.import_module(f"fastnn.kernels.{name}_.backend")
+        _loaded[name] = getattr(module, _CLASSES[name])()
+    return _loaded[name]
 
 
 def current() -> str:
@@ -78,11 +88,12 @@ def backend(name: str) -> Iterator[None]:
 def get(name: str | None = None) -> Any:
     """The backend of that name, or the one in force; its module is imported on first use."""
     name = current() if name is None else _check(name)
-    name = auto()[0] if name == "auto" else name
-    if name not in _loaded:
-        module = importlib.import_module(f"fastnn.kernels.{name}_.backend")
-        _loaded[name] = getattr(module, _CLASSES[name])()
-    return _loaded[name]
+    return _load(auto()[0] if name == "auto" else name)
+
+
+def on_host() -> Any:
+    """The fastest backend that needs no GPU."""
+    return _load("numba" if available()["numba"] else "numpy")
 
 
 def set_threads(count: int | None) -> None:

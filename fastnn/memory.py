@@ -42,6 +42,7 @@ class Block:
         self.arrays = [self.flat[start : start + size].reshape(shape) for start, size, shape in parts]
         self.twin: Any = None
         self._newest = HOST
+        self._handed_out = False  # to somebody who may change it at any time
         _blocks[id(self.flat.base)] = self
 
     def read(self) -> None:
@@ -51,20 +52,21 @@ class Block:
             self._newest = BOTH
 
     def write(self) -> None:
-        """Have the newest values on the host, where they may be changed from now on."""
+        """Have the newest values on the host, where they may be changed until the device changes them."""
+        self._handed_out = True
         if self.twin is not None:
             self.read()
             self._newest = HOST
 
-    def lend(self) -> None:
-        """Have the newest values in the twin."""
-        if self._newest == HOST:
+    def lend(self, anew: bool = False) -> None:
+        """Have the newest values in the twin; `anew`, also those that somebody may have changed since the last time."""
+        if self._newest == HOST or (anew and self._newest == BOTH and self._handed_out):
             self.twin.upload(self.flat)
             self._newest = BOTH
 
     def returned(self) -> None:
-        """The device has changed the twin."""
-        self._newest = TWIN
+        """The device has changed the twin; arrays that somebody on the host kept are old from now on."""
+        self._newest, self._handed_out = TWIN, False
 
     def save(self, copy: Any = None) -> Any:
         """A copy of the newest values, made where they are; in the memory of `copy`, an earlier one, if it fits."""

@@ -55,6 +55,7 @@ class Sequential:
             raise TypeError(f"layers must be a list of layers, got {layers!r}")
         for layer in layers or ():
             self.add(layer)
+        self.settle()
 
     # --- structure ---
 
@@ -76,7 +77,7 @@ class Sequential:
             if self.built:
                 self._build_layer(layer, self.layers[-2].output_shape)
             elif first is not None:
-                self.build(first)
+                self._build(first)
         except Exception:
             self.layers.pop()
             layer.name = given
@@ -85,6 +86,10 @@ class Sequential:
 
     def build(self, input_shape: Any) -> None:
         """Make the weights for samples of this shape, without the batch axis."""
+        self._build(input_shape)
+        self.settle()
+
+    def _build(self, input_shape: Any) -> None:
         if self.built:
             raise ValueError(f"the model was built already, for input_shape {self.input_shape}")
         if not self.layers:
@@ -222,7 +227,10 @@ class Sequential:
         return list(dict.fromkeys([p.block for p in self.parameters] + [block for block in kept if block is not None]))
 
     def settle(self) -> None:
-        """Put the parameters side by side in memory, where they stay: what is captured knows their addresses."""
+        """Put the parameters side by side in memory, where they stay: what is captured knows their addresses.
+
+        Layers that are added one by one are settled together, by `compile` or by what runs the model first.
+        """
         side_by_side(self.trainable_parameters)
         side_by_side(self.parameters)
 
@@ -263,6 +271,7 @@ class Sequential:
             raise ValueError("optimizer trains another model already: make a second one")
         found.model = self
         self.optimizer, self.loss, self.metrics, self.run_eagerly = found, chosen, measured, bool(run_eagerly)
+        self.settle()
         self._forget_steps()
 
     def prepare_training(self) -> None:

@@ -87,8 +87,8 @@ class Shuffle:
         words, work = np.empty(n, np.int64), np.empty(n + 6144, np.int64)
         draw = [self._clock, words, check_seed(seed), SHUFFLE_STREAM]
         self._launches = [
-            Launch(KERNELS["random_bits"], draw, np.float64),
-            Launch(KERNELS["order_of"], [words, self._order, work], np.float64),
+            Launch(KERNELS["random_bits"], draw, np.dtype(np.float64)),
+            Launch(KERNELS["order_of"], [words, self._order, work], np.dtype(np.float64)),
         ]
 
     def __call__(self, epoch: int) -> np.ndarray:

@@ -26,7 +26,10 @@ class Parameter:
 
     @property
     def value(self) -> Any:
-        """The array itself, to be changed in place; under capture a buffer, which only kernels can use."""
+        """The array itself, to be changed in place; under capture a buffer, which only kernels can use.
+
+        Ask for it anew after `compile`, which may move it, and after training on a GPU, which leaves old values in it.
+        """
         return _now(self.block, self._index)
 
     @property

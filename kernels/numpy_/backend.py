@@ -39,7 +39,11 @@ class NumpyReplay:
 
     def __init__(self, program: Any) -> None:
         self.program = program
-        self.phases = [joined(phase) for phase in program.phases]
+        self.stretches: list[list[Any]] = [[]]  # up to the launches after which there may be a fault
+        for launch in joined(program.recorded):
+            self.stretches[-1].append(launch)
+            if any(array.name == "fault" for array in launch.kernel.arrays):
+                self.stretches.append([])
 
     def group_of(self, launch: Any) -> int:
         """Each launch is a group of its own."""
@@ -51,11 +55,11 @@ class NumpyReplay:
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         clock, fault, rows = self.program.clock, self.program.fault, self.program.rows
-        phases = [[(getattr(reference, each.kernel.name), each.values) for each in p] for p in self.phases]
+        stretches = [[(getattr(reference, each.kernel.name), each.values) for each in s] for s in self.stretches]
         with np.errstate(all="ignore"):
             for step in range(steps):
-                for phase in phases:
-                    for function, args in phase:
+                for stretch in stretches:
+                    for function, args in stretch:
                         function(*args)
                     if fault[0]:
                         return step

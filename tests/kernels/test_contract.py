@@ -107,6 +107,8 @@ def test_every_kernel_is_tested(kernel):
 
 @every_kernel
 def test_every_backend_says_that_it_has_the_kernel(kernel, backend):
+    if (backend, kernel.name) == ("cupy", "order_of"):
+        pytest.skip("the order of the rows is made on the host")
     backends.get(backend).check(kernel)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import simulated_cupy
 
 import fastnn
 from fastnn import backends
@@ -117,6 +118,8 @@ def test_version_as_a_module():
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_ctrl_c_during_training(backend):
+    if backend == "cupy" and simulated_cupy.in_force():
+        pytest.skip("the simulated device is in this process alone; see tests/kernels/cupy_/test_replay.py")
     process = start("train", "--epochs", "1000000", "--verbose", "2", "--backend", backend)
     for line in process.stdout:
         if line.startswith("Epoch 2/"):

@@ -122,6 +122,10 @@ class MemoryPool:
         """New memory."""
         return MemoryPointer(Memory(size), 0)
 
+    def free_bytes(self) -> int:
+        """Bytes that are kept for later."""
+        return 0
+
     def used_bytes(self) -> int:
         """Bytes in use."""
         return device.used
