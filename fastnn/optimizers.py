@@ -7,6 +7,7 @@ PyTorch; Keras' Adam folds the bias correction into the rate, so that its epsilo
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -16,6 +17,8 @@ from fastnn import schedules
 from fastnn.errors import number_in
 from fastnn.memory import Block
 from fastnn.registry import Configurable, Registry
+
+KEPT_STEPS = 1024  # whose corrections are computed at once
 
 
 class Optimizer(Configurable):
@@ -86,15 +89,14 @@ class Optimizer(Configurable):
     def table(self, first: int, steps: int) -> np.ndarray:
         """Rates and corrections of the steps from `first`, shape (steps, columns), float64."""
         table = np.empty((steps, self.columns))
-        iterations = np.arange(first, first + steps)
-        rate = self._rate
-        table[:, 0] = rate(iterations) if isinstance(rate, schedules.LearningRateSchedule) else rate
+        rate, scheduled = self._rate, isinstance(self._rate, schedules.LearningRateSchedule)
+        table[:, 0] = rate(np.arange(first, first + steps)) if scheduled else rate
         if self.columns > 1:
-            self.corrections(iterations, table[:, 1:])
+            self.corrections(first, table[:, 1:])
         return table
 
-    def corrections(self, iterations: np.ndarray, out: np.ndarray) -> None:
-        """Fill the columns after the rate."""
+    def corrections(self, first: int, out: np.ndarray) -> None:
+        """Fill the columns after the rate, for the steps from `first`."""
 
     def update(self, ops: Any, parameter: Any, slots: list[Any], table: Any) -> None:
         """Change a parameter by its gradient."""
@@ -182,6 +184,12 @@ class RMSprop(Optimizer):
         return (self.rho, self.momentum, self.epsilon)
 
 
+@functools.lru_cache(64)
+def _bias_corrections(beta: float, part: int) -> np.ndarray:
+    """1 / (1 - beta^t) for some steps t, from 1: powers take longer than a short run of steps."""
+    return 1 / (1 - beta ** np.arange(part * KEPT_STEPS + 1.0, (part + 1) * KEPT_STEPS + 1.0))
+
+
 class Adam(Optimizer):
     """m = beta_1 m + (1 - beta_1) g, v = beta_2 v + (1 - beta_2) g^2,
     w -= rate (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon), t = 1, 2, ...
@@ -203,9 +211,11 @@ class Adam(Optimizer):
     def slot_names(self) -> tuple[str | None, ...]:
         return ("m", "v")
 
-    def corrections(self, iterations: np.ndarray, out: np.ndarray) -> None:
+    def corrections(self, first: int, out: np.ndarray) -> None:
+        parts = range(first // KEPT_STEPS, (first + len(out) - 1) // KEPT_STEPS + 1)
         for column, beta in enumerate((self.beta_1, self.beta_2)):
-            out[:, column] = 1 / (1 - beta ** (iterations + 1.0))
+            values = np.concatenate([_bias_corrections(beta, part) for part in parts])
+            out[:, column] = values[first % KEPT_STEPS :][: len(out)]
 
     def scalars(self) -> tuple[float, ...]:
         return (self.beta_1, self.beta_2, self.epsilon, self.weight_decay)

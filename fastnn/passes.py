@@ -45,11 +45,19 @@ def slices(count: int, one_by_one: bool) -> Iterator[int]:
             size = max(1, min(8 * size, int(size * SLICE_SECONDS / max(elapsed, 1e-6))))
 
 
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """The same with two axes; the array itself where it has."""
+    return array if array.ndim == 2 else array.reshape(len(array), -1)
+
+
 def load(model: Any, kind: str, x: np.ndarray, y: np.ndarray, steps: int, order: np.ndarray | None = None) -> None:
     """Put data, rates and an empty ring into the feed, and the clock at the beginning of a pass."""
     feed = model.steps.feeds[kind]
-    feed.x.array, feed.target.array, feed.order.array = x.reshape(len(x), -1), y.reshape(len(y), -1), order
-    feed.ring.array = np.zeros((steps, PENALTY + 1 + len(model.metrics)))
+    feed.x.array, feed.target.array, feed.order.array = as_rows(x), as_rows(y), order
+    shape = (steps, PENALTY + 1 + len(model.metrics))
+    if feed.ring.array is None or feed.ring.array.shape != shape:
+        feed.ring.array = np.empty(shape)
+    feed.ring.array[...] = 0
     feed.table.array = model.optimizer.table(model.optimizer.iterations, steps)
     feed.clock[POSITION] = feed.clock[ROW] = 0
     feed.clock[ITERATION] = model.optimizer.iterations

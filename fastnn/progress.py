@@ -56,12 +56,14 @@ class ProgressBar:
     def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
         """Write the line of the epoch that began last."""
         self._step, self._logs = self.steps or self._step, logs or {}
+        if not self.verbose:
+            return
         name = self._epoch_name() or f"{self._step}/{self._step}"
         line = " - ".join([name, f"{perf_counter() - self._began_at:.1f}s", *_values(self._logs)])
         if self._bar is not None:
             self._waiting.append(line)
             self._draw()
-        elif self.verbose:
+        else:
             print(line, flush=True)
 
     def close(self) -> None:

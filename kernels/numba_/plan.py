@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,7 @@ class Plan:
         self.groups = [group(phase) for phase in phases]
         self.blocks: dict[int, np.ndarray] = {}  # by id of the launch
         self._ports: dict[Port, list[np.ndarray]] = {}  # the words of argument blocks that tell where its array is
+        self._taken: dict[Port, weakref.ref | None] = {}  # the arrays that were there last; they are not ours to keep
         self._teams: dict[int, Team] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
@@ -182,10 +184,13 @@ class Plan:
 
     def refresh(self) -> None:
         """Take the arrays that now stand in the ports."""
-        for port, places in self._ports.items():  # in place: the tables hold the address of each block
-            words = native.array_words(port.array)
-            for place in places:
-                place[:] = words
+        for port, places in self._ports.items():
+            known = self._taken.get(port)
+            if known is None or known() is not port.array:
+                words = native.array_words(port.array)
+                for place in places:  # in place: the tables hold the address of each block
+                    place[:] = words
+                self._taken[port] = None if port.array is None else weakref.ref(port.array)
 
     def tables(self, threads: int) -> list[np.ndarray]:
         """What each thread's native loop walks."""
