@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from fastnn.capture import Launch, Port
 from fastnn.kernels import precision
 from fastnn.kernels.contract import ROW, Array
 from fastnn.kernels.cupy_ import device, launcher
+from fastnn.kernels.cupy_.branches import Branches, Trials
 from fastnn.memory import Block, block_of
 from fastnn.peephole import joined
 from fastnn.program import Program
@@ -32,7 +34,8 @@ class CupyReplay:
     that holds a host array is copied by `refresh`, one that holds a device array is used where it is.
 
     The first step is launched kernel by kernel, which loads the kernels; after that steps are graphs, made anew when a
-    port's array has another address, since a graph keeps its arguments.
+    port's array has another address, since a graph keeps its arguments. Whether launches that do not need each other
+    are better side by side is measured.
     """
 
     threads = 1
@@ -61,7 +64,8 @@ class CupyReplay:
         self._arrays: dict[Port, Any] = {}
         self._bound: list[Any] = []  # what the prepared launches know: precision, twins, addresses and shapes
         self._calls: list[Callable[[], None]] = []
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[tuple[int, bool], Any] = {}  # by the number of steps, and whether there are branches
+        self._trials = Trials()
         self._warm = False
 
     def group_of(self, launch: Launch) -> int:
@@ -136,6 +140,7 @@ class CupyReplay:
                 for host, there in self._rows(first, steps, written=True):
                     results.add(there, host)
                 results.wait()
+                self._trials.settle()
                 for block, changed in self._blocks.items():
                     if changed:
                         block.returned()
@@ -158,20 +163,35 @@ class CupyReplay:
 
     def _enqueue(self, steps: int, stream: Any) -> None:
         if not self._warm and steps:
-            self._step()
+            self._step(None, stream)
             self._warm, steps = True, steps - 1
-        for size in (TOGETHER, 1):
-            if steps >= size and size not in self._graphs:
-                self._graphs[size] = self._capture(size, stream)
-            while steps >= size:
-                self._graphs[size].launch(stream)
-                steps -= size
+        while steps >= TOGETHER:
+            self._trials.launch(lambda side_by_side: self._graph(TOGETHER, side_by_side, stream), stream)
+            steps -= TOGETHER
+        for _ in range(steps):
+            self._graph(1, bool(self._trials.best), stream).launch(stream)
 
-    def _step(self) -> None:
-        for call in self._calls:
-            call()
+    def _step(self, branches: Branches | None, stream: Any) -> None:
+        *calls, end = self._calls
+        if branches is None:
+            for call in calls:
+                call()
+        else:
+            branches(calls, stream)
+        end()
 
-    def _capture(self, steps: int, stream: Any) -> Any:
+    @functools.cached_property
+    def _branches(self) -> Branches:
+        return Branches(self.launches)
+
+    def _graph(self, steps: int, side_by_side: bool, stream: Any) -> Any:
+        """The graph of so many steps, each a chain of launches or one with branches."""
+        key = steps, side_by_side
+        if key not in self._graphs:
+            self._graphs[key] = self._capture(steps, self._branches if side_by_side else None, stream)
+        return self._graphs[key]
+
+    def _capture(self, steps: int, branches: Branches | None, stream: Any) -> Any:
         """A graph of so many steps. Everything it needs exists: an allocation in here is an error."""
         collecting = gc.isenabled()
         gc.disable()  # what is freed during a capture would break it
@@ -180,7 +200,7 @@ class CupyReplay:
                 stream.begin_capture()
                 try:
                     for _ in range(steps):
-                        self._step()
+                        self._step(branches, stream)
                 except BaseException:
                     with contextlib.suppress(cupy.cuda.runtime.CUDARuntimeError):  # the first error tells more
                         stream.end_capture()

@@ -56,7 +56,7 @@ def test_a_run_of_steps_is_few_graphs_and_one_wait():
     kernels = len(step.replay.launches) + 1
     with simulated_cupy.counting() as first:
         assert step.run(2 * TOGETHER + 3) == 2 * TOGETHER + 3
-    assert first["launches"] + first["products"] == (TOGETHER + 1) * kernels  # written down, once in each graph
+    assert first["launches"] + first["products"] == (2 * TOGETHER + 1) * kernels  # written down, once in each graph
     assert first["graph launches"] == 2 + 3
     with simulated_cupy.counting() as later:
         assert step.run(TOGETHER) == TOGETHER
@@ -78,8 +78,8 @@ def test_updates_are_one_launch():
 
 def test_the_next_epoch_and_fit_capture_nothing():
     model = network()
-    model.fit(X, Y, batch_size=4, verbose=0)
-    model.fit(X, Y, batch_size=4, verbose=0)  # the short last batch has a graph since then
+    for _ in range(3):  # the short last batch has a graph then, and the better of two ways is known
+        model.fit(X, Y, batch_size=4, verbose=0)
     with simulated_cupy.counting() as seen:
         model.fit(X, Y, batch_size=4, epochs=3, verbose=0)
     assert seen["products"] == 0
