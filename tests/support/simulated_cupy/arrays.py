@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from simulated_cupy.cpu_module import ORDERS, CpuModule
-from simulated_cupy.memory import MemoryPointer, alloc, device
+from simulated_cupy.memory import MemoryPointer, alloc, device, pinned_at
 from simulated_cupy.streams import Stream, enqueue, get_current_stream
 
 _orders = itertools.cycle(ORDERS)
@@ -119,12 +119,13 @@ class ndarray:
         return out
 
     def set(self, arr: np.ndarray, stream: Stream | None = None) -> None:
-        """Copy from the host, as the values are now."""
+        """Copy from the host: the values as they are now or, from pinned memory, as they are when the copy runs."""
         device.check("a copy from memory that is not pinned")
         if not isinstance(arr, np.ndarray) or (arr.shape, arr.dtype) != (self.shape, self.dtype):
             raise ValueError(f"arr must be a NumPy array of shape {self.shape} and {self.dtype}")
-        now, view = arr.copy(), self._view
-        enqueue(lambda: np.copyto(view, now), (self.data.mem,), stream)
+        source = arr if pinned_at(arr.ctypes.data, arr.nbytes) is not None else arr.copy()
+        view = self._view
+        enqueue(lambda: np.copyto(view, source), (self.data.mem,), stream)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

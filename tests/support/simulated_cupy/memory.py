@@ -177,11 +177,17 @@ def alloc_pinned_memory(size: int) -> Any:
     return memory
 
 
+def pinned_at(address: int, size: int) -> Any:
+    """The pinned memory that holds these bytes; None where they are not pinned."""
+    spans = list(device.pinned.items())
+    return next((m for start, m in spans if start <= address and address + size <= start + len(m)), None)
+
+
 def _pinned(address: int, size: int) -> Any:
-    for start, memory in list(device.pinned.items()):
-        if start <= address and address + size <= start + len(memory):
-            return memory
-    raise ValueError(f"mem: an asynchronous copy needs pinned memory, and no {size} bytes at {address:#x} are")
+    memory = pinned_at(address, size)
+    if memory is None:
+        raise ValueError(f"mem: an asynchronous copy needs pinned memory, and no {size} bytes at {address:#x} are")
+    return memory
 
 
 class MemoryPointer:

@@ -140,11 +140,14 @@ def test_work_waits_until_somebody_waits_for_it(stream):
 
 def test_pinned_memory_is_read_when_the_copy_runs(stream):
     memory, values = pinned(2)
-    x = cupy.empty(2)
+    x, y, z = cupy.empty(2), cupy.empty(2), cupy.empty(2)
+    plain = np.ones(2)
     values[:] = 1
     x.data.copy_from_host_async(memory.ptr, 16, stream)
-    values[:] = 2  # too early
-    assert host(x) == [2, 2]
+    y.set(values)
+    z.set(plain)
+    values[:] = plain[:] = 2  # too early for what is pinned
+    assert (host(x), host(y), host(z)) == ([2, 2], [2, 2], [1, 1])
 
 
 def test_an_asynchronous_copy_needs_pinned_memory(stream):
