@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin, and on a shared machine they wait for each other
@@ -31,17 +32,31 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"CUDA: {len(_on_device)} tests ran with the backend cupy on {DEVICE}")
 
 
+@contextlib.contextmanager
+def _in_force(name, test):
+    """Let models of the block run on that backend; skip the test where it is not installed."""
+    if not backends.available()[name]:
+        pytest.skip(f"{name} is not installed")
+    if name == "cupy" and simulated_cupy.in_force() and simulated_cupy.COMPILER is None:
+        pytest.skip("g++ is not installed: without it CUDA text cannot run on this processor")
+    with backends.backend(name):
+        yield name
+    if name == "cupy":
+        _on_device.add(test.nodeid)
+
+
 @pytest.fixture(params=list(backends.available()))
 def backend(request):
     """The name of a backend, which is in force during the test; what is not installed is skipped."""
-    if not backends.available()[request.param]:
-        pytest.skip(f"{request.param} is not installed")
-    if request.param == "cupy" and simulated_cupy.in_force() and simulated_cupy.COMPILER is None:
-        pytest.skip("g++ is not installed: without it CUDA text cannot run on this processor")
-    with backends.backend(request.param):
-        yield request.param
-    if request.param == "cupy":
-        _on_device.add(request.node.nodeid)
+    with _in_force(request.param, request.node) as name:
+        yield name
+
+
+@pytest.fixture(params=[name for name in backends.available() if name != "numpy"])
+def other(request):
+    """The name of a backend to be compared with the reference; what is not installed is skipped."""
+    with _in_force(request.param, request.node) as name:
+        yield name
 
 
 @pytest.fixture(params=list(TOLERANCE), ids=str)

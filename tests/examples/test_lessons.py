@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import simulated_cupy
 from numpy.testing import assert_allclose
 
 from fastnn import backends
@@ -34,7 +35,8 @@ def results(number: int, backend: str) -> dict:
     return lesson(number).run(backend)
 
 
-@pytest.fixture(params=["numpy", "numba"])
+# A step a sample, for thousands of steps, is nothing for the simulated device.
+@pytest.fixture(params=["numpy", "numba", *([] if simulated_cupy.in_force() else ["cupy"])])
 def backend(request) -> str:
     if not backends.available()[request.param]:
         pytest.skip(f"{request.param} is not installed")

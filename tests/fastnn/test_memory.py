@@ -55,8 +55,7 @@ def test_batches_of_many_sizes_keep_bounded_memory(backend):
         kept = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    sides = 2 if backend == "cupy" else 1  # the device's memory is the host's where it is simulated
-    assert kept < sides * 100 * 300 * 500 * 4 * 2  # of 300 programs not all are kept, and no data
+    assert kept < 100 * 300 * 500 * 4 * 2  # of 300 programs not all are kept, and no data
 
 
 def test_data_are_let_go(backend):

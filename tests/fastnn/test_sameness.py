@@ -64,15 +64,14 @@ def assert_near(left, right, tolerance):
 # --- random numbers ---
 
 
-@needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_first_weights_are_the_same_bits_on_every_backend(dtype):
+def test_first_weights_are_the_same_bits_on_every_backend(dtype, other):
     layers = [
         fn.layers.Dense(5, kernel_initializer=name, bias_initializer="random_uniform")
         for name in sorted(fn.initializers.INITIALIZERS)
     ]
     models = []
-    for backend in ("numpy", "numba"):
+    for backend in ("numpy", other):
         model = fn.Sequential([copy.deepcopy(layer) for layer in layers], backend=backend, seed=3, dtype=dtype)
         model.build((7,))
         models.append(model.get_weights())
@@ -109,10 +108,9 @@ def seen_in_training(backend, rows, layers, **options):
     return np.concatenate(spy.seen)[:, 0]
 
 
-@needs_numba
-def test_the_order_of_rows_is_the_same_on_every_backend():
-    orders = {b: seen_in_training(b, 23, [], epochs=2).reshape(2, -1) for b in ("numpy", "numba")}
-    np.testing.assert_array_equal(orders["numpy"], orders["numba"])
+def test_the_order_of_rows_is_the_same_on_every_backend(other):
+    orders = {b: seen_in_training(b, 23, [], epochs=2).reshape(2, -1) for b in ("numpy", other)}
+    np.testing.assert_array_equal(orders["numpy"], orders[other])
     for first, second in orders.values():
         assert sorted(first) == sorted(second) == list(range(1, 24))
         assert list(first) != list(second)
@@ -123,17 +121,16 @@ def test_without_shuffle_rows_come_in_order(backend):
     assert list(seen_in_training(backend, 23, [], epochs=2, shuffle=False)) == list(range(1, 24)) * 2
 
 
-@needs_numba
-def test_dropout_masks_are_the_same_on_every_backend():
+def test_dropout_masks_are_the_same_on_every_backend(other):
     masks = {}
-    for backend in ("numpy", "numba"):
+    for backend in ("numpy", other):
         layers = [fn.layers.Dense(400, kernel_initializer="ones", input_shape=(1,)), fn.layers.Dropout(0.3)]
         spy = Spy()
         model = fn.Sequential([*layers, spy, fn.layers.Dense(1)], backend=backend, seed=8)
         model.compile(fn.optimizers.SGD(0.0), "mse", run_eagerly=True)
         model.fit(np.ones((9, 1)), np.ones(9), batch_size=4, epochs=2, verbose=0)
         masks[backend] = [batch != 0 for batch in spy.seen]
-    assert same_bits(masks["numpy"], masks["numba"])
+    assert same_bits(masks["numpy"], masks[other])
     first, second, last = masks["numpy"][0], masks["numpy"][1], masks["numpy"][3]
     assert 0.6 < first.mean() < 0.8
     assert (first != second).any()
@@ -226,10 +223,9 @@ def test_a_copy_trains_as_the_original_and_apart_from_it(backend):
 # --- from backend to backend ---
 
 
-@needs_numba
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_backends_agree_after_three_epochs(dtype):
-    (reference, losses), (native, more) = (train(network(b, dtype=dtype)) for b in ("numpy", "numba"))
+def test_backends_agree_after_three_epochs(dtype, other):
+    (reference, losses), (native, more) = (train(network(b, dtype=dtype)) for b in ("numpy", other))
     assert_near(state(native), state(reference), TOLERANCE[dtype])
     np.testing.assert_allclose(more["loss"], losses["loss"], rtol=TOLERANCE[dtype])
     assert more["accuracy"] == losses["accuracy"]
@@ -250,28 +246,25 @@ OPTIMIZERS = {
 LOSSES = {"categorical_crossentropy": "softmax", "binary_crossentropy": "sigmoid", "mse": "linear", "mae": "tanh"}
 
 
-@needs_numba
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_backends_agree_for_every_activation(activation):
-    models = [train(network(b, dtype="float64", activation=activation))[0] for b in ("numpy", "numba")]
+def test_backends_agree_for_every_activation(activation, other):
+    models = [train(network(b, dtype="float64", activation=activation))[0] for b in ("numpy", other)]
     assert_near(state(models[1]), state(models[0]), TOLERANCE["float64"])
 
 
-@needs_numba
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_backends_agree_for_every_optimizer(optimizer):
-    models = [train(network(b, dtype="float64", optimizer=OPTIMIZERS[optimizer]()))[0] for b in ("numpy", "numba")]
+def test_backends_agree_for_every_optimizer(optimizer, other):
+    models = [train(network(b, dtype="float64", optimizer=OPTIMIZERS[optimizer]()))[0] for b in ("numpy", other)]
     assert_near(state(models[1]), state(models[0]), TOLERANCE["float64"])
 
 
-@needs_numba
 @pytest.mark.parametrize("head", ["sigmoid", "softmax", "linear"])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_backends_agree_for_every_loss(loss, head):
+def test_backends_agree_for_every_loss(loss, head, other):
     if head == "linear":
         head = LOSSES[loss]
     models = []
-    for backend in ("numpy", "numba"):
+    for backend in ("numpy", other):
         layers = [fn.layers.Dense(17, "tanh"), fn.layers.Dense(CLASSES, head)]
         model = fn.Sequential(layers, backend=backend, seed=2, dtype="float64")
         model.compile(fn.optimizers.SGD(0.05), loss, metrics=["mae", "binary_accuracy", "categorical_accuracy"])
@@ -280,16 +273,15 @@ def test_backends_agree_for_every_loss(loss, head):
     assert_near(models[1], models[0], TOLERANCE["float64"])
 
 
-@needs_numba
-def test_a_model_may_change_its_backend():
+def test_a_model_may_change_its_backend(other):
     reference, _ = train(network("numpy", dtype="float64"), epochs=3)
-    moving, _ = train(network("numba", dtype="float64"), epochs=1)
+    moving, _ = train(network(other, dtype="float64"), epochs=1)
     kept = [a.copy() for a in state(moving)]
     assert moving.to("numpy") is moving
     assert moving.backend.name == "numpy"
     assert same_bits(state(moving), kept)
     train(moving, epochs=1)
-    train(moving.to("numba"), epochs=1)
+    train(moving.to(other), epochs=1)
     assert_near(state(moving), state(reference), TOLERANCE["float64"])
     assert moving.optimizer.iterations == reference.optimizer.iterations == 3 * 14
 

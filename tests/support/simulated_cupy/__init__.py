@@ -11,6 +11,7 @@ import importlib.machinery
 import os
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from simulated_cupy import arrays, cublaslt, memory, streams
 from simulated_cupy.cpu_module import COMPILER
 from simulated_cupy.memory import device
 
-__all__ = ["COMPILER", "counting", "in_force", "install", "modules", "provide"]
+__all__ = ["COMPILER", "FOLDER", "counting", "in_force", "install", "modules", "provide"]
+
+FOLDER = str(Path(__file__).parents[1])  # for the PYTHONPATH of other processes
 
 
 class Device:
