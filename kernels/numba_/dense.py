@@ -65,20 +65,19 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, size, zero):
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
     parts = blocks(k)
-    for j in range(0, n, panel):
-        columns = min(n - j, panel)
-        c_j = c + j * size
-        more, more_row = bias + j * size if bias else 0, 0
-        for part in range(parts):
-            first, last = k * part // parts, k * (part + 1) // parts
-            a_k, b_k, depth = a + first * a_step * size, b + (first * b_row + j) * size, last - first
+    for part in range(parts):
+        first, last = k * part // parts, k * (part + 1) // parts
+        a_k, depth = a + first * a_step * size, last - first
+        for j in range(0, n, panel):
+            columns = min(n - j, panel)
+            b_k, c_j = b + (first * b_row + j) * size, c + j * size
+            more, more_row = (bias + j * size if bias else 0, 0) if part == 0 else (c_j, c_row)
             if columns <= lanes:
                 thin(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
             elif m > 1 or columns <= 2 * lanes:
                 wide(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
             else:
                 row_tile(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, depth, columns, zero)
-            more, more_row = c_j, c_row
 
 
 @njit(error_model="numpy")
@@ -100,11 +99,11 @@ def spread(a, rows, width, target, size, zero):
 @njit(error_model="numpy")
 def transpose(matrix, target):
     """target = the matrix's columns, one after the other."""
-    n = matrix.shape[0]
-    for i in range(n):
-        row = matrix[i]
-        for j in range(len(row)):
-            target[j * n + i] = row[j]
+    n, width = matrix.shape
+    for j in range(width):
+        column = target[j * n : (j + 1) * n]
+        for i in range(n):
+            column[i] = matrix[i, j]
 
 
 @kernel

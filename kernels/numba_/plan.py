@@ -15,6 +15,7 @@ from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
 TILE_BYTES = 24 * 1024  # of a gradient that is consumed while it is in the first-level cache
+LONG, LONG_TILE_BYTES = 16, 448 * 1024  # of one that sums so many products: more rows share what a tile reads
 
 
 def variant(launch: Launch) -> str:
@@ -53,7 +54,8 @@ class Group:
             return count
         row = max(int(a.nbytes // max(len(a), 1)) for launch in self.launches for a in _owned(launch))
         if kind == "params":
-            return max(TILE_BYTES // row // 14 * 14, 14)
+            size = LONG_TILE_BYTES if len(self.launches[0].args[0]) >= LONG else TILE_BYTES
+            return max(size // row // 14 * 14, 14)
         return max(8 * TILE_BYTES // row // 56 * 56, 56)
 
     def scratch(self, program: Program) -> np.ndarray | None:
