@@ -10,6 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin, and on a
 import numpy as np
 import pytest
 import simulated_cupy
+from simulated_cupy.cpu_module import NoCompiler
 
 from fastnn import backends
 
@@ -30,6 +31,15 @@ _on_device: set[str] = set()  # tests whose backend was cupy
 def pytest_terminal_summary(terminalreporter):
     if _on_device:
         terminalreporter.write_line(f"CUDA: {len(_on_device)} tests ran with the backend cupy on {DEVICE}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A test that comes to need the simulated device is skipped where that cannot compile."""
+    try:
+        return (yield)
+    except NoCompiler as missing:
+        pytest.skip(str(missing))
 
 
 @contextlib.contextmanager

@@ -37,10 +37,14 @@ def cache() -> Path:
     return Path(os.environ.get("FASTNN_CACHE") or tempfile.gettempdir()) / "cuda_on_cpu"
 
 
+class NoCompiler(Exception):
+    """There is no g++: what needs the simulated device cannot be tested."""
+
+
 @functools.cache
 def _compiler() -> str:
     if COMPILER is None:
-        raise RuntimeError("g++ is not installed: without it CUDA text cannot run on this processor")
+        raise NoCompiler("g++ is not installed: without it CUDA text cannot run on this processor")
     return subprocess.run([COMPILER, "--version"], capture_output=True, text=True, check=True).stdout
 
 

@@ -11,11 +11,9 @@ import types
 import numpy as np
 import pytest
 import simulated_cupy
-from simulated_cupy import cpu_module
 from simulated_cupy.memory import CUDARuntimeError, OutOfMemoryError, altered, device
 
 cupy = simulated_cupy.modules()["cupy"]
-needs_compiler = pytest.mark.skipif(cpu_module.COMPILER is None, reason="g++ is not installed")
 TEXT = """
 extern "C" __global__ void scale(float* x, float by, long long n) {
     long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
@@ -177,14 +175,12 @@ def test_streams_know_of_each_other_through_events_only(stream):
 # ---- kernels
 
 
-@needs_compiler
 def test_a_kernel_runs_in_its_stream(stream):
     x = cupy.asarray(np.arange(3, dtype=np.float32))
     scale(x, 10)()
     assert host(x) == [0, 10, 20]
 
 
-@needs_compiler
 @pytest.mark.parametrize(
     "argument, words",
     [
@@ -199,7 +195,6 @@ def test_arguments_are_those_of_the_kernel(argument, words):
         kernel((1,), (64,), (cupy.zeros(3, np.float32), argument, np.int64(3)))
 
 
-@needs_compiler
 def test_a_write_beside_an_array_is_found(stream):
     scale(cupy.zeros(3, np.float32), 10, extra=1)()
     with pytest.raises(RuntimeError, match="scale: wrote outside the memory of array argument 0"):
@@ -209,7 +204,6 @@ def test_a_write_beside_an_array_is_found(stream):
 # ---- graphs
 
 
-@needs_compiler
 def test_a_graph_is_launched_again_and_again_with_its_arguments_frozen(stream):
     x = cupy.asarray(np.ones(2, np.float32))
     launch = scale(x, 3)
