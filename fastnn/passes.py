@@ -96,9 +96,12 @@ def measured(model: Any, kind: str, steps: int, rows: int, batch_size: int) -> L
     """Means over the first `steps` steps, which took `rows` rows in batches of `batch_size` and a shorter last one."""
     ring = model.steps.feeds[kind].ring.array[:steps]
     sums = ring.sum(axis=0)
-    sizes = np.full(steps, float(batch_size))
-    sizes[-1] = rows - batch_size * (steps - 1)
-    values = {"loss": float((sums[LOSS] + ring[:, PENALTY] @ sizes) / rows)}
+    loss = sums[LOSS]
+    if model.regularized:
+        sizes = np.full(steps, float(batch_size))
+        sizes[-1] = rows - batch_size * (steps - 1)
+        loss += ring[:, PENALTY] @ sizes
+    values = {"loss": float(loss / rows)}
     for column, metric in enumerate(model.metrics, PENALTY + 1):
         values[metric.name] = float(sums[column] / rows)
     return values

@@ -2,10 +2,12 @@
 
 import math
 
+from numba import carray, uint64
+
 from fastnn.kernels.contract import ITERATION
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vmath import erf, exp, expm1, log1p, sigmoid, tanh
-from fastnn.kernels.numba_.words import philox, rows, rows_in_place
+from fastnn.kernels.numba_.words import STACKED, philox, rows, rows_in_place, stack
 
 ROOT_HALF, DENSITY = math.sqrt(0.5), math.sqrt(0.5 / math.pi)
 
@@ -97,10 +99,10 @@ def softmax_gradient(y, dy, dz, start, stop):
 def dropout(x, y, seed, stream, threshold, scale, start, stop, local):
     width = x.shape[1]
     x, y = rows(x, 0, len(x)), rows(y, 0, len(y))
-    first, last = start * width, stop * width
-    for group in range(first // 4, (last + 3) // 4):
-        words = philox(seed, group, local[ITERATION], stream)
-        for k in range(4):
-            i = 4 * group + k
-            if first <= i < last:
-                y[i] = x[i] * scale if words[k] >= threshold else x[i] * x.dtype.type(0)
+    start, stop = start * width, stop * width
+    c = carray(stack(uint64(0)), (4, STACKED))
+    zero = x.dtype.type(0)
+    for first in range(start // 4, (stop + 3) // 4, STACKED):
+        philox(seed, first, local[ITERATION], stream, c)
+        for i in range(max(start, 4 * first), min(stop, 4 * (first + STACKED))):
+            y[i] = x[i] * (scale if c[i & 3, (i >> 2) - first] >= threshold else zero)

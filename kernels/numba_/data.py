@@ -1,9 +1,11 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
+from numba import carray, uint64
+
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
-from fastnn.kernels.numba_.words import philox, rows
+from fastnn.kernels.numba_.words import STACKED, philox, rows, stack
 
 
 @kernel
@@ -33,14 +35,11 @@ def check_finite(values, fault, code, start, stop):
 
 @kernel
 def random_bits(out, seed, stream, start, stop, local):
-    step = local[ITERATION]
-    first, last = (start + 3) // 4, max(stop // 4, (start + 3) // 4)
-    for group in range(first, last):
-        out[4 * group], out[4 * group + 1], out[4 * group + 2], out[4 * group + 3] = philox(seed, group, step, stream)
-    for i in range(start, min(4 * first, stop)):
-        out[i] = philox(seed, i // 4, step, stream)[i % 4]
-    for i in range(max(4 * last, start), stop):
-        out[i] = philox(seed, i // 4, step, stream)[i % 4]
+    c = carray(stack(uint64(0)), (4, STACKED))
+    for first in range(start // 4, (stop + 3) // 4, STACKED):
+        philox(seed, first, local[ITERATION], stream, c)
+        for i in range(max(start, 4 * first), min(stop, 4 * (first + STACKED))):
+            out[i] = c[i & 3, (i >> 2) - first]
 
 
 @kernel

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, YIELD_AT
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
-STACKED = 64  # numbers that a kernel may keep on the stack
+STACKED = 64  # so many numbers, or four times so many, may a kernel keep on the stack
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
 
 
@@ -119,10 +119,10 @@ def untyped(typing, word):
 
 @intrinsic
 def stack(typing, zero):
-    """A pointer to STACKED numbers of the type of `zero` on the thread's stack."""
+    """A pointer to 4 * STACKED numbers of the type of `zero` on the thread's stack."""
 
     def generate(context, builder, signature, args):
-        return cgutils.alloca_once(builder, args[0].type, STACKED)
+        return cgutils.alloca_once(builder, args[0].type, 4 * STACKED)
 
     return types.CPointer(zero)(zero), generate
 
@@ -174,17 +174,22 @@ def first_largest(row):
 
 
 @njit(error_model="numpy")
-def philox(seed, group, step, stream):
-    """Four words of Philox4x32-10: key = seed, counter = (group, 0, step, stream)."""
-    low = uint64(0xFFFFFFFF)
-    c_0, c_1, c_2, c_3 = uint64(group) & low, uint64(0), uint64(step) & low, uint64(stream)
-    k_0, k_1 = uint64(seed) & low, uint64(seed) >> uint64(32)
+def philox(seed, first, step, stream, c):
+    """Words of Philox4x32-10 of STACKED counters (group, 0, step, stream) from group `first`; the key is the seed.
+
+    Word i of group first + j is in c[i, j]. Each round goes over all groups, as vectors.
+    """
+    low, half = uint64(0xFFFFFFFF), uint64(32)
+    for j in range(STACKED):
+        c[0, j], c[1, j] = uint64(first + j) & low, uint64(0)
+        c[2, j], c[3, j] = uint64(step) & low, uint64(stream)
+    k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
     for _ in range(10):
-        p_0, p_1 = c_0 * uint64(0xD2511F53), c_2 * uint64(0xCD9E8D57)
-        c_0, c_2 = (p_1 >> uint64(32)) ^ c_1 ^ k_0, (p_0 >> uint64(32)) ^ c_3 ^ k_1
-        c_1, c_3 = p_1 & low, p_0 & low
+        for j in range(STACKED):
+            p_0, p_1 = c[0, j] * uint64(0xD2511F53), c[2, j] * uint64(0xCD9E8D57)
+            c[0, j], c[2, j] = (p_1 >> half) ^ c[1, j] ^ k_0, (p_0 >> half) ^ c[3, j] ^ k_1
+            c[1, j], c[3, j] = p_1 & low, p_0 & low
         k_0, k_1 = (k_0 + uint64(0x9E3779B9)) & low, (k_1 + uint64(0xBB67AE85)) & low
-    return c_0, c_1, c_2, c_3
 
 
 def namespace(real: types.Type) -> dict:
