@@ -18,7 +18,8 @@ from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.plan import Plan, in_slabs, variant
 from fastnn.program import Program
 
-TRIAL_SECONDS, TRIALS, TRY_AGAIN_SECONDS = 1e-3, 3, 0.25
+TRIAL_SECONDS, TRIALS, SLOW_SECONDS = 1e-3, 3, 0.05  # of a trial; how many, or how long two of slow steps, are enough
+TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
@@ -87,7 +88,7 @@ class NumbaReplay:
             self.plans.append(Plan(program, slabs))
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]
-        self._settled = 0.0  # seconds since then
+        self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
         self._trials: dict[tuple[int, int], list[float]] = {}
         self._version = thread_limit.version()
 
@@ -115,9 +116,9 @@ class NumbaReplay:
         start = time.perf_counter()
         done += self.plan.run(steps - done, self.threads)
         self._settled += time.perf_counter() - start
-        if self._settled > TRY_AGAIN_SECONDS:  # the machine may be less busy now, or more: one more trial of each
+        if self._settled > self._patience:  # the machine may be less busy now, or more: one more trial of each
             self._settled, self.threads = 0.0, 0
-            self._trials = {way: times[-TRIALS:] for way, times in self._trials.items()}
+            self._trials = {way: times[1:] for way, times in self._trials.items()}
         return done
 
     def _ways(self) -> list[tuple[int, int]]:
@@ -130,17 +131,23 @@ class NumbaReplay:
         Other programs may disturb a trial, so medians count; and another thread must be worth its core.
         """
         ways = self._ways()
-        threads, plan = way = min(ways, key=lambda each: len(self._trials.get(each, ())))
+        threads, plan = way = min(filter(self._wants_trial, ways), key=lambda each: len(self._trials.get(each, ())))
         seen = [t for trials in self._trials.values() for t in trials]
         steps = min(steps, max(1, int(TRIAL_SECONDS / min(seen)))) if seen else 1
         start = time.perf_counter()
         done = self.plans[plan].run(steps, threads)
         self._trials.setdefault(way, []).append((time.perf_counter() - start) / steps)
-        if len(ways) == 1 or all(len(self._trials.get(each, ())) > TRIALS for each in ways):
+        if len(ways) == 1 or not any(map(self._wants_trial, ways)):
             times = {each: statistics.median(self._trials[each][1:] or [0.0]) for each in ways}  # the first warms up
             best = ways[0]
             for each in ways[1:]:
                 if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
                     best = each
             self.threads, self.plan = best[0], self.plans[best[1]]
+            self._patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, TRIAL_SECONDS) for t in times.values()))
         return done
+
+    def _wants_trial(self, way: tuple[int, int]) -> bool:
+        """True until a way was tried often enough, or twice where its steps are slow."""
+        times = self._trials.get(way, ())
+        return len(times) <= TRIALS and (len(times) < 2 or sum(times) < SLOW_SECONDS)

@@ -287,6 +287,7 @@ def test_a_forgotten_crew_starts_anew():
 def test_the_number_of_threads_is_measured_again_now_and_then(monkeypatch, seconds, again):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     monkeypatch.setattr(numba_backend, "TRY_AGAIN_SECONDS", seconds)
+    monkeypatch.setattr(numba_backend, "PATIENCE", 0)
     model = fn.Sequential([fn.layers.Dense(3, input_shape=(4,))], backend="numba", seed=1)
     model.compile("sgd", "mse")
     x, y = np.ones((64, 4)), np.ones((64, 3))
@@ -300,3 +301,15 @@ def test_the_number_of_threads_is_measured_again_now_and_then(monkeypatch, secon
     assert (len(trials) > first) is again
     replay = model.steps.get("train", 2, True).replay
     assert all(len(times) <= numba_backend.TRIALS + 1 for times in replay._trials.values())
+
+
+def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    monkeypatch.setattr(numba_backend, "SLOW_SECONDS", 0.0)
+    chain = Chain(data(100), 0)
+    for steps in range(1, 5):
+        assert chain.replay.threads == 0
+        assert chain.run(1) == 1
+        assert sum(map(len, chain.replay._trials.values())) == steps
+    assert chain.replay.threads in (1, 2)
+    assert chain.replay._patience >= numba_backend.PATIENCE * 2 * numba_backend.TRIAL_SECONDS
