@@ -4,6 +4,7 @@ import numpy as np
 
 from fastnn.kernels.contract import ELEMENTWISE, ITERATION
 from fastnn.kernels.numpy_.random import philox_words
+from fastnn.kernels.numpy_.rows import row_max, row_sum
 from fastnn.kernels.numpy_.special import erf
 
 
@@ -72,19 +73,19 @@ def exp_and_normalize(z, top, y):
     """y = exp(z - top) / its sum over the row, which is returned."""
     np.subtract(z, top[:, None], out=y)
     np.exp(y, out=y)
-    total = y.sum(axis=1)
+    total = row_sum(y)
     y /= total[:, None]
     return total
 
 
 def softmax(z, y):
     """y[n,f] = exp(z[n,f] - max_f z) / sum_f exp(z[n,f] - max_f z)."""
-    exp_and_normalize(z, z.max(axis=1), y)
+    exp_and_normalize(z, row_max(z), y)
 
 
 def softmax_gradient(y, dy, dz):
     """dz = y (dy - sum_f y dy), the product with the Jacobian diag(y) - y y^T."""
-    np.multiply(y, dy - (y * dy).sum(axis=1, keepdims=True), out=dz)
+    np.multiply(y, dy - row_sum(y * dy)[:, None], out=dz)
 
 
 def dropout(x, clock, y, seed, stream, threshold, scale):

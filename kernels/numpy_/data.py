@@ -1,5 +1,7 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
+import math
+
 import numpy as np
 
 from fastnn.kernels.contract import ROW
@@ -11,7 +13,7 @@ def gather(data, permutation, clock, out):
     if permutation is None:
         out[...] = data[first : first + n]
     else:
-        np.take(data, permutation[first : first + n], axis=0, out=out, mode="clip")
+        data.take(permutation[first : first + n], axis=0, out=out, mode="clip")  # "raise" would go through a copy
 
 
 def scatter(values, clock, out):
@@ -22,5 +24,5 @@ def scatter(values, clock, out):
 
 def check_finite(values, fault, code):
     """Set the bits of `code` in fault[0] if any value is NaN or infinite: no parameter is updated after that."""
-    if not np.isfinite(values).all():
+    if not (math.isfinite(np.vdot(values, values)) or np.isfinite(values).all()):  # squares may overflow
         fault[0] |= code

@@ -1,25 +1,30 @@
-"""The fully connected layer z = x W + b and its three gradients."""
+"""The fully connected layer z = x W + b and its three gradients.
+
+`np.dot`, because it multiplies a column by a row (a batch of one) several times faster than `np.matmul`.
+"""
 
 import numpy as np
+
+from fastnn.kernels.numpy_.rows import ones
 
 
 def dense(x, weight, bias, z):
     """z[n,o] = sum_i x[n,i] weight[i,o] + bias[o]."""
-    np.matmul(x, weight, out=z)
+    np.dot(x, weight, out=z)
     if bias is not None:
         z += bias
 
 
 def dense_dx(dz, weight, dx):
     """dx[n,i] = sum_o dz[n,o] weight[i,o]."""
-    np.matmul(dz, weight.T, out=dx)
+    np.dot(dz, weight.T, out=dx)
 
 
 def dense_dweight(x, dz, dweight):
     """dweight[i,o] = sum_n x[n,i] dz[n,o]."""
-    np.matmul(x.T, dz, out=dweight)
+    np.dot(x.T, dz, out=dweight)
 
 
 def column_sum(dz, dbias):
     """dbias[o] = sum_n dz[n,o]."""
-    np.sum(dz, axis=0, out=dbias)
+    np.dot(ones(len(dz), dz.dtype), dz, out=dbias)

@@ -65,16 +65,15 @@ def adam_update(table, clock, weight, dweight, m, v, beta_1, beta_2, epsilon, we
     rate, c_1, c_2 = table[clock[POSITION]].tolist()
     if weight_decay:
         weight *= 1 - rate * weight_decay
-    v *= beta_2
     dweight *= 1 - beta_1
     m *= beta_1
     m += dweight
-    np.multiply(dweight, dweight, out=dweight)
+    dweight *= dweight
     dweight *= (1 - beta_2) / (1 - beta_1) ** 2
+    v *= beta_2
     v += dweight
-    np.multiply(v, c_2, out=dweight)
-    np.sqrt(dweight, out=dweight)
-    dweight += epsilon
+    np.sqrt(v, out=dweight)  # the root of c_2 goes into the scalars: that is one pass less
+    dweight += epsilon / c_2**0.5
     np.divide(m, dweight, out=dweight)
-    dweight *= rate * c_1
+    dweight *= rate * c_1 / c_2**0.5
     weight -= dweight
