@@ -6,14 +6,14 @@
 import numpy as np
 
 from fastnn.kernels.numpy_.activation import exp_and_normalize, sigmoid
-from fastnn.kernels.numpy_.rows import row_max, row_sum
+from fastnn.kernels.numpy_.rows import places, row_max, row_sum
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
 
 
 def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale):
     """loss = logsumexp(z) - z[label], y = softmax(z), dz = (y - onehot(label)) scale; finite for any finite z."""
-    chosen = np.arange(0, z.size, z.shape[1]) + labels  # places in flat arrays: quicker than pairs [row, label]
+    chosen = places(*z.shape) + labels  # in flat arrays: quicker than pairs [row, label]
     top = row_max(z)
     at_label = z.take(chosen) - top
     np.subtract(np.log(exp_and_normalize(z, top, y)), at_label, out=loss)
