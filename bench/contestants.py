@@ -80,6 +80,7 @@ def fastnn_model(backend: str, sizes: Sizes) -> Any:
 
 def _fastnn(backend: str, sizes: Sizes, batch: int, x: np.ndarray, y: np.ndarray) -> Epoch:
     model = fastnn_model(backend, sizes)
+    model.warmup(batch)  # what others compile in their first epoch, too
     return lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
 
 

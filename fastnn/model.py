@@ -13,6 +13,7 @@ import numpy as np
 from fastnn import backends, losses, metrics, optimizers, random
 from fastnn.capture import Eager, Ops, naming
 from fastnn.checks import as_samples, check_dtype, check_result
+from fastnn.errors import positive_int
 from fastnn.layers import Input, Layer, Parameter
 from fastnn.layers.base import check_shape, side_by_side
 from fastnn.memory import Block, Shape
@@ -285,6 +286,19 @@ class Sequential:
         self.optimizer.build(trained)
 
     fit, evaluate, predict, train_on_batch = fit, evaluate, predict, train_on_batch
+
+    def warmup(self, batch_size: int = 32) -> None:
+        """Compile ahead all that training in batches of this size runs; `fit` does it by and by, and keeps it on disk.
+
+        Raises ValueError before the model is compiled and built, TypeError or ValueError for a bad `batch_size`.
+        """
+        if not self.ready or not self.built:
+            raise ValueError("the model must be compiled and have its weights: call compile, then build or fit")
+        rows = positive_int("batch_size", batch_size)
+        self.prepare_training()
+        step = self.steps.get("train", rows, True)
+        if step.replay is not None:
+            step.replay.warm_up()
 
     def explain(self, batch_size: int = 32) -> Any:
         """Measure a training step kernel by kernel: a table to print, with `.rows` and `.plot(path)`."""

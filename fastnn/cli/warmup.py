@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fastnn import backends, doctor
-from fastnn.kernels.contract import KERNELS
+from fastnn.kernels.contract import KERNELS, Kernel
 
 HELP = "compile the native kernels ahead"
 DTYPES = ("float32", "float64")
@@ -59,11 +59,18 @@ def kept_in() -> str:
 def jobs(dtypes: Sequence[str], loops: bool = False) -> list[tuple[str, str]]:
     """The native functions that networks of `dtypes` can need, as (name, type of the elements)."""
     found = [_ENGINE]
-    for name, kernel in KERNELS.items():
+    for name, kernel in {**KERNELS, **_internal()}.items():
         real = any(array.element == "real" for array in kernel.arrays)
         found += [(name, dtype) for dtype in dtypes] if real else []
         found += [(name, "int64")] if not real or name in _OF_INTEGERS else []
     return found + list(_LOOPS if loops else ())
+
+
+def _internal() -> dict[str, Kernel]:
+    """The kernels that only the numba backend has."""
+    from fastnn.kernels.numba_.internal import INTERNAL
+
+    return INTERNAL
 
 
 def _compiler(name: str, dtype: str) -> Callable[[], object]:

@@ -74,6 +74,9 @@ class CupyReplay:
 
     # --- arrays on the device ---
 
+    def warm_up(self) -> None:
+        """Kernels are loaded by the first step."""
+
     def refresh(self) -> None:
         """Take the arrays that now stand in the ports."""
         with device.stream() as stream:

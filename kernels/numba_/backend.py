@@ -15,12 +15,14 @@ from fastnn.kernels import numpy_ as reference
 from fastnn.kernels import threads as thread_limit
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.numba_ import native
-from fastnn.kernels.numba_.plan import Plan, in_slabs, variant
+from fastnn.kernels.numba_.plan import Plan, in_slabs
 from fastnn.program import Program
 
-TRIAL_SECONDS, TRIALS, SLOW_SECONDS = 1e-3, 3, 0.05  # of a trial; how many, or how long two of slow steps, are enough
+TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least half as long tell how fast a way is;
+MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
+SHORT_STEP_SECONDS, FUSE_AFTER_SECONDS = 30e-6, 0.2  # what such a step is, and how much of it is worth a compilation
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
@@ -36,7 +38,7 @@ class Bound:
         self.copied = aligned((needed,), np.uint8) if needed else self.local
         self.local[native.ROWS_WORD] = self.copied.ctypes.data
         self.block = native.pack(launch.kernel, values)
-        self.function = _function(launch.kernel.name, variant(launch))
+        self.function = _function(launch.kernel.name, native.variant(launch))
         self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count
 
     def __call__(self, start: int = 0, stop: int | None = None) -> None:
@@ -89,8 +91,15 @@ class NumbaReplay:
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
-        self._trials: dict[tuple[int, int], list[float]] = {}
+        self._short = 0.0  # seconds of short steps on one thread
+        self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
         self._version = thread_limit.version()
+
+    def warm_up(self) -> None:
+        """Make one function of a small step now. All kernels were loaded, or compiled, when the plans were made."""
+        step = self.plans[0].fused
+        if step.fits and not step.look():
+            step.make()
 
     def refresh(self) -> None:
         """Take the arrays that now stand in the ports."""
@@ -114,12 +123,24 @@ class NumbaReplay:
         if done == steps:
             return done
         start = time.perf_counter()
-        done += self.plan.run(steps - done, self.threads)
-        self._settled += time.perf_counter() - start
+        new = self.plan.run(steps - done, self.threads)
+        elapsed = time.perf_counter() - start
+        self._settled += elapsed
+        done += new
+        if self.threads == 1 and elapsed < SHORT_STEP_SECONDS * new:
+            self._fuse(elapsed)
         if self._settled > self._patience:  # the machine may be less busy now, or more: one more trial of each
             self._settled, self.threads = 0.0, 0
-            self._trials = {way: times[1:] for way, times in self._trials.items()}
+            self._trials = {way: trials[1:][-TRIALS:] for way, trials in self._trials.items()}
         return done
+
+    def _fuse(self, elapsed: float) -> None:
+        """Look whether short steps were made into one function, once; begin to make it when many steps were run."""
+        if not self._short and self.plan.fused.look():
+            self._short = np.inf
+        self._short += elapsed
+        if FUSE_AFTER_SECONDS < self._short < np.inf:
+            self.plan.fused.begin()
 
     def _ways(self) -> list[tuple[int, int]]:
         """What to try: threads, and the number of a plan; slabs are no use to one thread alone."""
@@ -132,13 +153,13 @@ class NumbaReplay:
         """
         ways = self._ways()
         threads, plan = way = min(filter(self._wants_trial, ways), key=lambda each: len(self._trials.get(each, ())))
-        seen = [t for trials in self._trials.values() for t in trials]
+        seen = [seconds / n for trials in self._trials.values() for seconds, n in trials]
         steps = min(steps, max(1, int(TRIAL_SECONDS / min(seen)))) if seen else 1
         start = time.perf_counter()
         done = self.plans[plan].run(steps, threads)
-        self._trials.setdefault(way, []).append((time.perf_counter() - start) / steps)
+        self._trials.setdefault(way, []).append((time.perf_counter() - start, steps))
         if len(ways) == 1 or not any(map(self._wants_trial, ways)):
-            times = {each: statistics.median(self._trials[each][1:] or [0.0]) for each in ways}  # the first warms up
+            times = {each: self._time(each) for each in ways}
             best = ways[0]
             for each in ways[1:]:
                 if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
@@ -148,6 +169,12 @@ class NumbaReplay:
         return done
 
     def _wants_trial(self, way: tuple[int, int]) -> bool:
-        """True until a way was tried often enough, or twice where its steps are slow."""
-        times = self._trials.get(way, ())
-        return len(times) <= TRIALS and (len(times) < 2 or sum(times) < SLOW_SECONDS)
+        """True until a way was tried often or long enough; the first trial warms up."""
+        trials = self._trials.get(way, ())[1:]
+        long = [seconds for seconds, _ in trials if seconds >= TRIAL_SECONDS / 2]
+        return len(long) < TRIALS and len(trials) < MOST_TRIALS and sum(long) < SLOW_SECONDS
+
+    def _time(self, way: tuple[int, int]) -> float:
+        """The median time of a step, by the longest trials."""
+        longest = sorted(self._trials[way][1:])[-TRIALS:]
+        return statistics.median([seconds / steps for seconds, steps in longest] or [0.0])

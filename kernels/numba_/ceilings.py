@@ -109,7 +109,7 @@ def _finish(function: Callable, arguments: int) -> bytes:
     import numba
 
     compiled = numba.cfunc(f"void({', '.join(['intp'] * arguments)})", error_model="numpy")(function)
-    return native.assemble(compiled.inspect_llvm(), compiled.native_name, arguments)
+    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, arguments))
 
 
 def load_fma(dtype: str) -> _Native:

@@ -58,7 +58,7 @@ def _compile_replay() -> bytes:
         return steps
 
     compiled = numba.cfunc("intp(intp, intp, intp, intp, intp, intp, intp)", error_model="numpy")(replay)
-    return native.assemble(compiled.inspect_llvm(), compiled.native_name, 7, "i64")
+    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, 7, "i64"))
 
 
 def replay_function() -> Callable[..., int]:

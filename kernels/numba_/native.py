@@ -21,6 +21,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -40,6 +41,7 @@ LOCAL_WORDS = 8
 BLOCKED = 512  # sums that are at least so long are cut into blocks
 
 _bodies: dict[str, Callable] = {}
+_bitcode: dict[tuple[str, str], bytes] = {}  # of what was compiled by this process
 _addresses: dict[tuple[str, str], int] = {}
 
 
@@ -63,6 +65,7 @@ def remove_body(name: str) -> None:
     _bodies.pop(name, None)
     for key in [key for key in _addresses if key[0] == name]:
         del _addresses[key]
+        _bitcode.pop(key, None)
 
 
 def has(name: str) -> bool:
@@ -81,6 +84,14 @@ def array_words(value: np.ndarray | None) -> tuple[int, int, int]:
         return 0, 0, 0
     address = value.__array_interface__["data"][0]  # in half the time that `value.ctypes.data` takes
     return (address, *(value.shape if value.ndim == 2 else (value.size, 1)))
+
+
+def variant(launch: Any) -> str:
+    """The element type that a launch's kernel is compiled for."""
+    for array, value in zip(launch.kernel.arrays, launch.values, strict=False):
+        if array.element == "real" and value is not None:
+            return value.dtype.name
+    return "int64"
 
 
 def places(contract: Kernel) -> list[int]:
@@ -157,11 +168,20 @@ def _compile(name: str, dtype: str) -> bytes:
     namespace["body"] = numba.njit(error_model="numpy")(body)
     exec(_entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
     compiled = numba.cfunc("void(intp, intp, intp, intp)", error_model="numpy")(namespace["entry"])
-    return assemble(compiled.inspect_llvm(), compiled.native_name, 4)
+    module = module_of(compiled.inspect_llvm(), compiled.native_name, 4)
+    _bitcode[name, dtype] = module.as_bitcode()
+    if name in BUILT_IN or name in INTERNAL:
+        cache().store(f"{name}-{dtype}.bc", _bitcode[name, dtype])
+    return machine_code(module)
 
 
-def assemble(text: str, symbol: str, words: int, result: str = "void") -> bytes:
-    """Machine code for this host from the text of a Numba cfunc of `words` arguments; its symbol is `fastnn_kernel`.
+def bitcode(name: str, dtype: str) -> bytes | None:
+    """The module of a compiled kernel, to be linked with others; None where it was not kept."""
+    return _bitcode.get((name, dtype)) or cache().load(f"{name}-{dtype}.bc")
+
+
+def module_of(text: str, symbol: str, words: int, result: str = "void") -> llvm.ModuleRef:
+    """A module with the one symbol `fastnn_kernel`, from the text of a Numba cfunc of `words` arguments.
 
     Numba's own entry reports exceptions through the interpreter, which our kernels never raise; the entry written
     here calls the function itself, so that the object file needs nothing of Python or Numba.
@@ -185,21 +205,26 @@ define void @NRT_MemInfo_call_dtor(ptr %info) {{
     for function in module.functions:
         if not function.is_declaration and function.name != "fastnn_kernel":
             function.linkage = "internal"
-    machine = _machine()
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
-    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    passes.run(module, llvm.create_pass_builder(machine(), llvm.create_pipeline_tuning_options()))
     foreign = [f.name for f in module.functions if f.is_declaration and not _INSTRUCTIONS.match(f.name)]
     if foreign:
         raise RuntimeError(f"a native kernel must not call {foreign}: nothing resolves it when loaded from the cache")
-    return bytes(machine.emit_object(module))
+    return module
+
+
+def machine_code(module: llvm.ModuleRef) -> bytes:
+    """An object file for this host."""
+    return bytes(machine().emit_object(module))
 
 
 # What LLVM makes instructions of, and not calls of the C library; memset and its like are offered to the loader.
 _INSTRUCTIONS = re.compile(r"llvm\.(?!exp|log|pow|sin|cos|tan|asin|acos|atan|fmod|frem)|mem(set|cpy|move)")
 
 
-def _machine():
+def machine() -> llvm.TargetMachine:
+    """What code is made for."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -224,11 +249,11 @@ def host() -> tuple[str, str]:
 
 
 _cache: Cache | None = None
-_lock = threading.Lock()
+lock = threading.Lock()
 _engines: list = []  # they own the machine code
 _told = False
 if hasattr(os, "register_at_fork"):  # a child must not find the lock held by a thread that it does not have
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def _say_compiling() -> None:
@@ -254,21 +279,26 @@ def load_or_compile(name: str, dtype: str, compile_it: Callable[[], bytes]) -> i
         _say_compiling()
         return compile_it()
 
-    with _lock:
+    with lock:
         key = (name, dtype)
         if key not in _addresses:
-            if not _engines:
-                _offer_symbols()
             if name in BUILT_IN or name in INTERNAL or name not in _bodies:
                 code = cache().get(f"{name}-{dtype}.o", compile_and_tell)
             else:  # a user's kernel: nobody could tell whether what is on disk is still what the user wrote
                 code = compile_and_tell()
-            engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
-            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-            engine.finalize_object()
-            _engines.append(engine)
-            _addresses[key] = engine.get_function_address("fastnn_kernel")
+            _addresses[key] = load(code)
         return _addresses[key]
+
+
+def load(code: bytes, symbol: str = "fastnn_kernel") -> int:
+    """The address of a function of an object file."""
+    if not _engines:
+        _offer_symbols()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    return engine.get_function_address(symbol)
 
 
 def address(name: str, dtype: str) -> int:

@@ -10,20 +10,13 @@ import numpy as np
 
 from fastnn.capture import Launch, Port, aligned
 from fastnn.kernels.numba_ import engine, native
+from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
 TILE_BYTES = 24 * 1024  # of a gradient that is consumed while it is in the first-level cache
 LONG, LONG_TILE_BYTES = 16, 448 * 1024  # of one that sums so many products: more rows share what a tile reads
-
-
-def variant(launch: Launch) -> str:
-    """The element type that a kernel is compiled for."""
-    for array, value in zip(launch.kernel.arrays, launch.values, strict=False):
-        if array.element == "real" and value is not None:
-            return value.dtype.name
-    return "int64"
 
 
 class Group:
@@ -166,7 +159,7 @@ class Plan:
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
         self._copied_bytes = max(native.copied_bytes(launch.kernel, launch.values) for launch in launches)
-        self.addresses = {id(each): native.address(each.kernel.name, variant(each)) for each in launches}
+        self.addresses = {id(each): native.address(each.kernel.name, native.variant(each)) for each in launches}
         for groups in self.groups:
             for g in groups:
                 scratch = g.scratch(program)
@@ -175,6 +168,7 @@ class Plan:
                     self._scratch_bytes = max(self._scratch_bytes, -(-g.tile * row_bytes // 64) * 64)
                 for launch in g.launches:
                     self._pack(launch, scratch)
+        self.fused = FusedStep(self.groups, self.blocks, program.rows)
 
     def _pack(self, launch: Launch, scratch: np.ndarray | None) -> None:
         index = next((i for i, v in enumerate(launch.arrays) if scratch is not None and _same(scratch, v)), None)
@@ -218,7 +212,8 @@ class Plan:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         if threads not in self._teams:
             self._teams[threads] = Team(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
-        return self._teams[threads].run(steps)
+        team = self._teams[threads]
+        return team.run_fused(self.fused, steps) if threads == 1 and self.fused.function else team.run(steps)
 
 
 class Team:
@@ -238,6 +233,14 @@ class Team:
             rest = (program.rows, local.ctypes.data, self.shared.ctypes.data, len(tables))
             self.arguments.append(((table.ctypes.data, len(table)), rest))
         self.replay = engine.replay_function()
+
+    def run_fused(self, step: FusedStep, steps: int) -> int:
+        """The same by one function, on one thread."""
+        (local,), clock = self.locals, self.program.clock
+        local[: len(clock)] = clock
+        done = step.run(steps, local.ctypes.data, self.program.fault.ctypes.data)
+        clock[:] = local[: len(clock)]
+        return done
 
     def run(self, steps: int) -> int:
         """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""

@@ -49,6 +49,9 @@ class NumpyReplay:
         """Each launch is a group of its own."""
         return self.program.launches.index(launch)
 
+    def warm_up(self) -> None:
+        """Nothing is compiled here."""
+
     def refresh(self) -> None:
         """Take the arrays that now stand in the ports: every run does."""
 

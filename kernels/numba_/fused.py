@@ -1,0 +1,169 @@
+"""A short step as one function: its kernels linked together and simplified for the shapes at hand.
+
+A launch costs some 30 ns, and a kernel for all shapes takes its time to find its way; in a small network that is most
+of a step. So the modules of a program's kernels are linked below a function that calls them in turn, with argument
+blocks of which only the addresses are not constant; LLVM puts the calls in line and drops what these shapes do not
+need. It does not reorder sums, so the bits are the same. This takes LLVM about a second: a thread does it while steps
+are replayed as before, and the cache on disk keeps the result, which depends on kernels and shapes alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from fastnn.capture import Launch, Port
+from fastnn.kernels.contract import ITERATION, POSITION, ROW
+from fastnn.kernels.numba_ import native
+
+_functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
+MOST_LAUNCHES = 48  # a longer program is no small one, and would take LLVM too long
+
+
+class FusedStep:
+    """The steps of a plan for one thread as a native function, once `function` is there."""
+
+    def __init__(self, groups: list[list[Any]], blocks: dict[int, np.ndarray], rows: int) -> None:
+        self.launches = [launch for phase in groups for group in phase for launch in group.launches]
+        self.fits = len(self.launches) <= MOST_LAUNCHES and all(
+            group.tile >= group.share[1] for phase in groups for group in phase
+        )
+        self._phases = [len([launch for group in phase for launch in group.launches]) for phase in groups]
+        self._blocks, self._rows = [blocks[id(launch)] for launch in self.launches], rows
+        self._table = np.array([block.ctypes.data for block in self._blocks], np.int64)
+        self._thread: threading.Thread | None = None
+        self.function: Callable[..., int] | None = None
+
+    def run(self, steps: int, local_at: int, fault_at: int) -> int:
+        """Run up to `steps` steps; returns how many were finished before a fault."""
+        assert self.function is not None
+        return self.function(steps, self._table.ctypes.data, local_at, fault_at)
+
+    def look(self) -> bool:
+        """Take the function from the cache, if an earlier process left it there."""
+        if self.fits and self.name in _functions:
+            self.function = _functions[self.name]
+        elif self.fits:
+            code = native.cache().load(self.name)
+            if code is not None:
+                self._load(code)
+        return self.function is not None
+
+    def begin(self) -> None:
+        """Make the function in a thread, if that was not begun."""
+        if self.fits and self._thread is None and self.function is None:
+            self._thread = threading.Thread(target=self.make, name="fastnn-fuse")
+            self._thread.start()
+
+    def make(self) -> None:
+        """Make the function and keep it on disk."""
+        modules = {key: native.bitcode(*key) for key in self._kernels()}
+        if any(module is None for module in modules.values()):
+            return  # a kernel of the user's own, or a cache that was cleared: launches go on one by one
+        with native.lock:
+            code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
+        if all(name in native.BUILT_IN or name in native.INTERNAL for name, _ in modules):
+            native.cache().store(self.name, code)
+        self._load(code)
+
+    def _load(self, code: bytes) -> None:
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)
+        with native.lock:
+            self.function = _functions[self.name] = prototype(native.load(code, "fastnn_step"))
+
+    def _kernels(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(map(_key, self.launches)))
+
+    @property
+    def name(self) -> str:
+        """The name in the cache, which tells kernels and shapes."""
+        return f"step-{hashlib.sha256(self.text.encode()).hexdigest()[:24]}.o"
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
+        lines = [f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels()]
+        lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:"]
+        lines += ["  %fault = inttoptr i64 %fault_at to ptr", "  %clock = inttoptr i64 %local to ptr"]
+        for number, (launch, block) in enumerate(zip(self.launches, self._blocks, strict=True)):
+            lines += _block_text(number, launch, block)
+        last = len(self._phases) - 1
+        lines += [
+            "  br label %next", "next:", f"  %step = phi i64 [0, %entry], [%following, %after{last}]",
+            "  %more = icmp slt i64 %step, %steps", "  br i1 %more, label %begin, label %end", "begin:",
+        ]  # fmt: skip
+        number = 0
+        for phase, count in enumerate(self._phases):
+            for launch in self.launches[number : number + count]:
+                symbol, stop = _symbol(*_key(launch)), launch.count
+                lines.append(f"  call void @{symbol}(i64 %block{number}, i64 0, i64 {stop}, i64 %local)")
+                number += 1
+            lines += [f"  %seen{phase} = load i64, ptr %fault", f"  %bad{phase} = icmp ne i64 %seen{phase}, 0"]
+            lines += [f"  br i1 %bad{phase}, label %end, label %after{phase}", f"after{phase}:"]
+        for place, amount in ((POSITION, 1), (ITERATION, 1), (ROW, self._rows)):
+            lines += [
+                f"  %at{place} = getelementptr i64, ptr %clock, i64 {place}",
+                f"  %old{place} = load i64, ptr %at{place}",
+                f"  %new{place} = add i64 %old{place}, {amount}",
+                f"  store i64 %new{place}, ptr %at{place}",
+            ]
+        lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", "  ret i64 %step", "}"]
+        return "\n".join(lines)
+
+
+def _key(launch: Launch) -> tuple[str, str]:
+    return launch.kernel.name, native.variant(launch)
+
+
+def _symbol(name: str, dtype: str) -> str:
+    return f"kernel_{name}_{dtype}"
+
+
+def _block_text(number: int, launch: Launch, block: np.ndarray) -> list[str]:
+    """A copy of an argument block on the stack: what may change from run to run is read, all else is constant."""
+    changing = set()
+    for place, array, value in zip(native.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
+        if isinstance(value, Port):
+            changing |= {place, place + 1, place + 2}
+        elif array.name != "clock" and block[place] not in (0, native.SCRATCH):
+            changing.add(place)
+    b = f"{number}_"
+    lines = [
+        f"  %entry{b} = inttoptr i64 %table to ptr", f"  %slot{b} = getelementptr i64, ptr %entry{b}, i64 {number}",
+        f"  %there{b} = load ptr, ptr %slot{b}", f"  %copy{b} = alloca [{len(block)} x i64], align 8",
+    ]  # fmt: skip
+    for i, word in enumerate(block.tolist()):
+        value = str(word)
+        if i in changing:
+            value = f"%word{b}{i}"
+            lines.append(f"  %from{b}{i} = getelementptr i64, ptr %there{b}, i64 {i}")
+            lines.append(f"  {value} = load i64, ptr %from{b}{i}")
+        lines.append(f"  %to{b}{i} = getelementptr i64, ptr %copy{b}, i64 {i}")
+        lines.append(f"  store i64 {value}, ptr %to{b}{i}")
+    return [*lines, f"  %block{number} = ptrtoint ptr %copy{b} to i64"]
+
+
+def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
+    """Machine code of the function with all it calls in line."""
+    program = llvm.parse_assembly(text)
+    for symbol, bitcode in modules.items():
+        module = llvm.parse_bitcode(bitcode)
+        module.get_function("fastnn_kernel").name = symbol
+        program.link_in(module)
+    for function in program.functions:
+        if not function.is_declaration and function.name != "fastnn_step":
+            function.linkage = "internal"
+    options = llvm.create_pipeline_tuning_options(speed_level=1)
+    options.loop_vectorization = options.slp_vectorization = True
+    options.inlining_threshold = 1_000_000
+    machine = native.machine()
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(program, builder)
+    return machine.emit_object(program)
