@@ -26,6 +26,7 @@ from fastnn import (  # noqa: E402
 )
 from fastnn.backends import backend, set_threads, use  # noqa: E402
 from fastnn.history import History  # noqa: E402
+from fastnn.kernels.precision import use_tf32  # noqa: E402
 from fastnn.layers import Input  # noqa: E402
 from fastnn.model import Sequential  # noqa: E402
 from fastnn.saving import load_model  # noqa: E402
@@ -53,5 +54,6 @@ __all__ = [
     "set_threads",
     "testing",
     "use",
+    "use_tf32",
     "utils",
 ]

@@ -32,7 +32,7 @@ def available() -> dict[str, bool]:
 
 
 def auto() -> tuple[str, str]:
-    """The backend that `auto` stands for, and the reason."""
+    """The backend that `auto` stands for until `fastnn.automatic` has measured a model, and the reason."""
     if available()["numba"]:
         return "numba", "numba is installed: native code, a whole epoch in one call"
     return "numpy", "numba is not installed; the extra [numba] adds the native CPU engine"
@@ -60,10 +60,20 @@ def _load(name: str) -> Any:
     return _loaded[name]
 
 
+def _asked() -> str:
+    """The name that was given to the innermost `with backend(...)`, to `use` or in FASTNN_BACKEND, or auto."""
+    return _inside.get() or _used or _check(os.environ.get("FASTNN_BACKEND") or "auto", "FASTNN_BACKEND")
+
+
 def current() -> str:
-    """The backend in force: of the innermost `with backend(...)`, of `use`, of FASTNN_BACKEND, or auto."""
-    name = _inside.get() or _used or _check(os.environ.get("FASTNN_BACKEND") or "auto", "FASTNN_BACKEND")
+    """The backend in force."""
+    name = _asked()
     return auto()[0] if name == "auto" else name
+
+
+def is_auto(name: str | None = None) -> bool:
+    """True where that name, or the one in force, leaves the choice to us."""
+    return (_asked() if name is None else _check(name)) == "auto"
 
 
 def use(name: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.memory import on_host
+
 
 def as_array(value: Any, argument: str) -> np.ndarray:
     """Return `value` as an array of numbers. Raises TypeError for text and objects, ValueError for ragged lists."""
@@ -17,14 +19,35 @@ def as_array(value: Any, argument: str) -> np.ndarray:
         raise ValueError(f"{argument} must be an array; its rows differ in length ({error})") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{argument} must be an array of numbers, got dtype {array.dtype}")
+    return _rows(array, argument)
+
+
+def _rows(array: Any, argument: str) -> Any:
     if array.ndim == 0 or len(array) == 0:
         raise ValueError(f"{argument} must have at least one row, got shape {array.shape}")
     return array
 
 
-def as_samples(model: Any, x: Any, argument: str) -> np.ndarray:
-    """Samples in the model's dtype, contiguous; builds the model on first use. A column may come flat, as (N,)."""
-    array = as_array(x, argument)
+def on_gpu(value: Any) -> bool:
+    """True for an array of any library that lies in the memory of a CUDA device."""
+    if isinstance(value, np.ndarray):
+        return False
+    if hasattr(value, "__dlpack_device__"):
+        return value.__dlpack_device__()[0] in (2, 13)  # DLPack's numbers of CUDA memory, plain and managed
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def as_samples(model: Any, x: Any, argument: str) -> Any:
+    """Samples in the model's dtype, contiguous; builds the model on first use. A column may come flat, as (N,).
+
+    What is on the GPU stays there, if that is where the model runs.
+    """
+    if on_gpu(x):
+        if model.automatic:
+            model.to("cupy").why_backend = f"cupy: {argument} is on the GPU"
+        array = _rows(model.backend.adopt(x, model.dtype, argument), argument)
+    else:
+        array = as_array(x, argument)
     if not model.built:
         if array.ndim == 1:
             hint = f"use {argument}.reshape(-1, 1)"
@@ -35,10 +58,10 @@ def as_samples(model: Any, x: Any, argument: str) -> np.ndarray:
         array = array.reshape(-1, 1)
     if array.shape[1:] != wanted:
         raise ValueError(f"{argument} must have shape (N, {', '.join(map(str, wanted))}), got {array.shape}")
-    return _cast(array, model.dtype)
+    return _cast(array, model.dtype) if isinstance(array, np.ndarray) else array
 
 
-def as_pair(model: Any, x: Any, y: Any, x_argument: str = "x", y_argument: str = "y") -> tuple[np.ndarray, np.ndarray]:
+def as_pair(model: Any, x: Any, y: Any, x_argument: str = "x", y_argument: str = "y") -> tuple[Any, Any]:
     """Samples and targets that fit the model; where they do not, a model that was built for them is as it was."""
     fresh = [] if model.built else [layer for layer in model.layers if not layer.built]
     try:
@@ -50,7 +73,7 @@ def as_pair(model: Any, x: Any, y: Any, x_argument: str = "x", y_argument: str =
         raise
 
 
-def as_finite_pair(model: Any, data: Any, argument: str) -> tuple[np.ndarray, np.ndarray]:
+def as_finite_pair(model: Any, data: Any, argument: str) -> tuple[Any, Any]:
     """The same for a pair (x, y) whose samples must be finite, too."""
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise TypeError(f"{argument} must be a pair (x, y), got {type(data).__name__}")
@@ -65,16 +88,30 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return np.require(array, dtype, ["C", "A"])
 
 
-def check_finite(array: np.ndarray, argument: str, first: int = 0) -> None:
+def check_finite(array: Any, argument: str, first: int = 0) -> None:
     """Raises ValueError naming the first row that is not finite, where `first` is the number of row 0."""
+    array = on_host(array)
     finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
     if not finite.all():
         raise ValueError(f"{argument} must be finite, got NaN or infinity in row {first + int(np.argmin(finite))}")
 
 
-def as_targets(model: Any, y: Any, rows: int, argument: str) -> np.ndarray:
-    """Targets as the loss wants them: int64 labels (N, 1), or numbers in the shape of the predictions."""
-    array = as_array(y, argument)
+def as_targets(model: Any, y: Any, rows: int, argument: str) -> Any:
+    """Targets as the loss wants them: int64 labels (N, 1), or numbers in the shape of the predictions.
+
+    On the GPU they are looked at by way of a copy, and stay there if they are right as they are.
+    """
+    if not on_gpu(y):
+        return _targets_on_host(model, as_array(y, argument), rows, argument)
+    wanted = np.dtype(np.int64) if model.loss.integer_labels else model.dtype
+    array = model.backend.adopt(y, None, argument)
+    checked = _targets_on_host(model, as_array(on_host(array), argument), rows, argument)
+    if array.dtype != wanted or not np.array_equal(checked.reshape(array.shape), on_host(array)):
+        return checked
+    return array.reshape(checked.shape)
+
+
+def _targets_on_host(model: Any, array: np.ndarray, rows: int, argument: str) -> np.ndarray:
     if len(array) != rows:
         raise ValueError(f"{argument} must have {rows} rows, as many as x, got {len(array)}")
     shape = model.output_shape

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -94,20 +96,30 @@ def explain(model: Any, batch_size: int = 32) -> Explanation:
     if not model.ready or not model.built:
         raise ValueError("the model must be compiled and have its weights: call compile, then build or fit")
     rows = positive_int("batch_size", batch_size)
+    with on_noise(model, rows) as step:
+        if step is None:
+            why = model.uncaptured or "run_eagerly"
+            raise ValueError(f"the model runs without capture ({why}): there is no program")
+        return _measure(model, step, rows, ceilings().gflops.get(model.dtype.name, {}).get(1))
+
+
+@contextlib.contextmanager
+def on_noise(model: Any, rows: int) -> Iterator[Any]:
+    """A captured training step with noise in its feed, or None; weights and optimizer come back as they were."""
     model.optimizer.build(model.trainable_parameters)
     step = model.steps.get("train", rows, True)
     if step.replay is None:
-        raise ValueError(f"the model runs without capture ({model.uncaptured or 'run_eagerly'}): there is no program")
+        yield None
+        return
     kept = [block.flat.copy() for block in _state(model)]
     _load_noise(model, step.feed, rows)
-    peak = ceilings().gflops.get(model.dtype.name, {}).get(1)
     try:
-        found = _measure(model, step, rows, peak)
+        yield step
     finally:
         for block, values in zip(_state(model), kept, strict=True):
             block.flat[...] = values
         step.feed.fault[0] = 0
-    return found
+        step.feed.clear()
 
 
 def _state(model: Any) -> list[Block]:
@@ -133,10 +145,11 @@ def _load_noise(model: Any, feed: Feed, rows: int) -> None:
     feed.clock[:] = 0
 
 
-def _seconds(model: Any, feed: Feed, launches: list[Launch]) -> tuple[float, Any]:
+def step_seconds(model: Any, feed: Feed, launches: list[Launch]) -> tuple[float, Any]:
     """The least time of a step of these launches alone, and the replay that took it."""
     replay = model.backend.replay(Program(launches, 0, feed.clock, feed.fault))
     replay.refresh()
+    feed.clock[:] = 0  # the ring and the table have REPEATS rows
     replay.run(1)  # compiles, and fills the caches
     best, spent, steps = np.inf, 0.0, 1
     while spent < SECONDS:
@@ -152,8 +165,8 @@ def _seconds(model: Any, feed: Feed, launches: list[Launch]) -> tuple[float, Any
 def _measure(model: Any, step: Any, rows: int, peak: float | None) -> Explanation:
     program, timed = step.replay.program, []
     for phase, launches in enumerate(program.phases):
-        timed += [(phase, launch, _seconds(model, step.feed, [launch])[0]) for launch in launches]
-    whole, replay = _seconds(model, step.feed, program.launches)
+        timed += [(phase, launch, step_seconds(model, step.feed, [launch])[0]) for launch in launches]
+    whole, replay = step_seconds(model, step.feed, program.launches)
     total = sum(seconds for _, _, seconds in timed)
     table = []
     for phase, launch, seconds in timed:

@@ -24,6 +24,11 @@ def aligned(shape: Shape, dtype: Any) -> np.ndarray:
     return raw[offset : offset + count].view(dtype).reshape(shape)
 
 
+def on_host(array: Any) -> np.ndarray:
+    """The values of an array, wherever it is, on the host."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
 class Block:
     """Arrays side by side in one flat memory, each on a cache line of its own, with zeros between them.
 

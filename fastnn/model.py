@@ -16,7 +16,7 @@ from fastnn.checks import as_samples, check_dtype, check_result
 from fastnn.errors import positive_int
 from fastnn.layers import Input, Layer, Parameter
 from fastnn.layers.base import check_shape, side_by_side
-from fastnn.memory import Block, Shape
+from fastnn.memory import Block, Shape, on_host
 from fastnn.steps import Steps
 from fastnn.summary import summary_text
 from fastnn.trainer import evaluate, fit, predict, train_on_batch
@@ -25,9 +25,10 @@ from fastnn.trainer import evaluate, fit, predict, train_on_batch
 class Sequential:
     """A network of layers in a row.
 
-    layers: any number of layers; more come with `add`. backend: "numpy", "numba", "auto" or None for the one in
-    force. seed: an int in [0, 2**63) from which first weights, shuffles and dropout masks follow, bit for bit on
-    every backend; None draws one, which `model.seed` tells. dtype: "float32" or "float64".
+    layers: any number of layers; more come with `add`. backend: "numpy", "numba", "cupy", "auto" or None for the one
+    in force; with "auto" the first `fit` measures whether a GPU is worth it, and `why_backend` tells. seed: an int in
+    [0, 2**63) from which first weights, shuffles and dropout masks follow, bit for bit on every backend; None draws
+    one, which `model.seed` tells. dtype: "float32" or "float64".
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Sequential:
             raise TypeError(f"name must be a string, got {name!r}")
         self.name = name
         self.backend = backends.get(backend)
+        self.automatic = backends.is_auto(backend)  # until the first `fit` has chosen
+        self.why_backend = ""
         self.seed = random.fresh_seed() if seed is None else random.check_seed(seed)
         self.dtype = check_dtype(dtype)
         self.layers: list[Layer] = []
@@ -184,7 +187,7 @@ class Sequential:
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the network now on a batch, kernel by kernel, without capture."""
-        x = as_samples(self, x, "x")
+        x = on_host(as_samples(self, x, "x"))
         return self.forward(Eager(self.backend, self.dtype), x, training)
 
     # --- weights ---
@@ -216,7 +219,7 @@ class Sequential:
 
     def to(self, backend: str) -> Sequential:
         """Go on on another backend; weights, optimizer state and random numbers stay. Returns the model."""
-        self.backend = backends.get(backend)
+        self.backend, self.automatic, self.why_backend = backends.get(backend), backends.is_auto(backend), ""
         for block in self.blocks():
             block.leave_device()
         self._forget_steps()

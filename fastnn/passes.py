@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn.callbacks import CallbackList
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
+from fastnn.memory import on_host
 from fastnn.steps import BAD_INPUT, LOSS, PENALTY, Steps
 
 SLICE_SECONDS = 0.05
@@ -22,8 +23,9 @@ class NonFiniteError(FloatingPointError):
     """Data, loss or weights were NaN or infinite: training stopped, with the weights of the step before."""
 
 
-def cut(steps: Steps, kind: str, rows: int, batch_size: int, shuffled: bool) -> list[tuple[Any, int]]:
-    """The full batches of a pass and the short last one, as (step, how often)."""
+def cut(steps: Steps, kind: str, rows: int, batch_size: int) -> list[tuple[Any, int]]:
+    """The full batches of a pass over what is loaded, and the short last one, as (step, how often)."""
+    shuffled = steps.feeds[kind].order.array is not None
     full, rest = divmod(rows, batch_size)
     parts = [(batch_size, full), (rest, 1)]
     return [(steps.get(kind, size, shuffled), count) for size, count in parts if size and count]
@@ -45,15 +47,21 @@ def slices(count: int, one_by_one: bool) -> Iterator[int]:
             size = max(1, min(8 * size, int(size * SLICE_SECONDS / max(elapsed, 1e-6))))
 
 
-def as_rows(array: np.ndarray) -> np.ndarray:
+def as_rows(array: Any) -> Any:
     """The same with two axes; the array itself where it has."""
     return array if array.ndim == 2 else array.reshape(len(array), -1)
 
 
-def load(model: Any, kind: str, x: np.ndarray, y: np.ndarray, steps: int, order: np.ndarray | None = None) -> None:
+def in_order(x: Any) -> np.ndarray | None:
+    """The order of rows that are not shuffled; only data that do not fit into a device's memory need one."""
+    return getattr(x, "order", None)
+
+
+def load(model: Any, kind: str, x: Any, y: Any, steps: int, order: np.ndarray | None = None) -> None:
     """Put data, rates and an empty ring into the feed, and the clock at the beginning of a pass."""
     feed = model.steps.feeds[kind]
-    feed.x.array, feed.target.array, feed.order.array = as_rows(x), as_rows(y), order
+    feed.x.array, feed.target.array = as_rows(x), as_rows(y)
+    feed.order.array = in_order(x) if order is None else order
     shape = (steps, PENALTY + 1 + len(model.metrics))
     if feed.ring.array is None or feed.ring.array.shape != shape:
         feed.ring.array = np.empty(shape)
@@ -85,7 +93,7 @@ def _raise_fault(step: Any, during: str) -> None:
         rows = np.arange(first, first + step.rows)
         if step.shuffled:
             rows = feed.order.array[rows]
-        bad = rows[~np.isfinite(feed.x.array[rows]).all(axis=1)].min()
+        bad = min(row for row in rows.tolist() if not np.isfinite(on_host(feed.x.array[row])).all())
         kept = "; the weights are those before that step" if step.kind == "train" else ""
         raise NonFiniteError(f"x must be finite, got NaN or infinity in row {bad} (at {where}){kept}")
     kept = "; the weights are those before that step" + ADVICE if step.kind == "train" else ""
@@ -107,15 +115,17 @@ def measured(model: Any, kind: str, steps: int, rows: int, batch_size: int) -> L
     return values
 
 
-def evaluate(model: Any, x: np.ndarray, y: np.ndarray, batch_size: int, hooks: CallbackList) -> Logs:
+def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -> Logs:
     """The means of loss and metrics over all rows."""
     batch_size = min(batch_size, len(x))
     steps = -(-len(x) // batch_size)
     feed = model.steps.feeds["test"]
+    if steps > 1:
+        x, y = model.backend.bring(x, y)
     with model.steps.lock:  # all of the pass: another thread may want to evaluate, too
         load(model, "test", x, y, steps)
         hooks.on_test_begin()
-        for step, count in cut(model.steps, "test", len(x), batch_size, False):
+        for step, count in cut(model.steps, "test", len(x), batch_size):
             step.refresh()
             for size in slices(count, hooks.wants_test_batches):
                 hooks.on_test_batch_begin(int(feed.clock[POSITION]))
@@ -128,15 +138,17 @@ def evaluate(model: Any, x: np.ndarray, y: np.ndarray, batch_size: int, hooks: C
     return logs
 
 
-def predict(model: Any, x: np.ndarray, batch_size: int, hooks: CallbackList) -> np.ndarray:
+def predict(model: Any, x: Any, batch_size: int, hooks: CallbackList) -> np.ndarray:
     """The network's output for all rows."""
     feed = model.steps.feeds["predict"]
     out = np.empty((len(x), *model.output_shape), model.dtype)
+    if len(x) > batch_size:
+        (x,) = model.backend.bring(x)
     with model.steps.lock:
-        feed.x.array, feed.out.array = x.reshape(len(x), -1), out.reshape(len(x), -1)
+        feed.x.array, feed.out.array, feed.order.array = x.reshape(len(x), -1), out.reshape(len(x), -1), in_order(x)
         feed.clock[POSITION] = feed.clock[ROW] = 0
         hooks.on_predict_begin()
-        for step, count in cut(model.steps, "predict", len(x), batch_size, False):
+        for step, count in cut(model.steps, "predict", len(x), batch_size):
             step.refresh()
             for size in slices(count, hooks.wants_predict_batches):
                 hooks.on_predict_batch_begin(int(feed.clock[POSITION]))

@@ -35,10 +35,10 @@ class Feed:
             port.array = None
 
 
-def predict_step(model: Any, feed: Feed, rows: int, ops: Ops) -> None:
+def predict_step(model: Any, feed: Feed, rows: int, ops: Ops, shuffled: bool) -> None:
     """Rows of feed.x through the network into the same rows of feed.out."""
     x = ops.empty((rows, *model.input_shape))
-    ops.gather(feed.x, None, ops.clock, x)
+    ops.gather(feed.x, feed.order if shuffled else None, ops.clock, x)
     ops.scatter(model.forward(ops, x, False), ops.clock, feed.out)
 
 
@@ -114,7 +114,7 @@ class Step:
 
     def _first_half(self, ops: Ops) -> None:
         if self.kind == "predict":
-            predict_step(self.model, self.feed, self.rows, ops)
+            predict_step(self.model, self.feed, self.rows, ops, self.shuffled)
             return
         dy = loss_step(self.model, self.feed, self.rows, ops, self.kind == "train", self.shuffled)
         if self.kind == "train":
@@ -169,7 +169,7 @@ class Steps:
     def shuffle(self, rows: int) -> random.Shuffle:
         """The orders of so many rows."""
         if self._shuffle is None or self._shuffle.n != rows:
-            self._shuffle = random.Shuffle(self.model.seed, rows, self.model.backend)
+            self._shuffle = random.Shuffle(self.model.seed, rows, self.model.backend.shuffler)
         return self._shuffle
 
     def _make(self, kind: str, rows: int, shuffled: bool) -> Step:

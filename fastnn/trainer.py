@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import passes
+from fastnn import automatic, passes
 from fastnn.backup import finite
 from fastnn.callbacks import CallbackList
 from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite
@@ -67,6 +67,10 @@ def fit(
     history = History()
     params = {"epochs": epochs, "steps": steps, "verbose": verbose, "validation_freq": validation_freq}
     hooks = CallbackList([*_listed(callbacks), history], self, params)
+    if self.automatic:
+        automatic.choose(self, min(batch_size, len(x)))
+    x, y = self.backend.bring(x, y)
+    validation = validation and self.backend.bring(*validation)
     self.history, self.stop_training = history, False
     self.prepare_training()
     hooks.on_train_begin()
@@ -78,7 +82,7 @@ def fit(
             with _training(self):
                 logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
             if validation is not None and (epoch + 1) % validation_freq == 0:
-                measured = passes.evaluate(self, *validation, validation_batch, hooks)
+                measured = passes.evaluate(self, validation[0], validation[1], validation_batch, hooks)
                 logs |= {f"val_{name}": value for name, value in measured.items()}
             bar.end_epoch(logs)
             hooks.on_epoch_end(epoch, logs)
@@ -193,7 +197,7 @@ def _result(logs: Logs, return_dict: bool) -> Any:
 
 
 def _train_epoch(
-    model: Any, x: np.ndarray, y: np.ndarray, batch_size: int, shuffle: bool, bar: Any, hooks: Any, epoch: int
+    model: Any, x: Any, y: Any, batch_size: int, shuffle: bool, bar: Any, hooks: Any, epoch: int
 ) -> Logs:
     rows = len(x)
     batch_size = min(batch_size, rows)
@@ -201,7 +205,7 @@ def _train_epoch(
     backup.take()
     order = model.steps.shuffle(rows)(model.epochs_trained) if shuffle else None
     passes.load(model, "train", x, y, -(-rows // batch_size), order)
-    parts = passes.cut(model.steps, "train", rows, batch_size, bool(shuffle))
+    parts = passes.cut(model.steps, "train", rows, batch_size)
     during = f" of epoch {epoch + 1}"
     try:
         for step, count in parts:

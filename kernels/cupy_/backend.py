@@ -12,10 +12,12 @@ import cupy
 import numpy as np
 
 from fastnn.capture import Launch, NotCapturable
+from fastnn.kernels import numpy_ as reference
 from fastnn.kernels import precision
 from fastnn.kernels.contract import Kernel
-from fastnn.kernels.cupy_ import device, launcher, products, texts
+from fastnn.kernels.cupy_ import device, launcher, products, texts, window
 from fastnn.kernels.cupy_.replay import CupyReplay
+from fastnn.memory import on_host
 
 PRODUCTS = ("dense", "dense_dx", "dense_dweight")
 
@@ -48,9 +50,10 @@ class CupyBackend:
     def launch(self, launch: Launch) -> None:
         """Run one kernel now; on the host where it has no CUDA version."""
         if not has(launch.kernel.name):
-            from fastnn import backends
-
-            backends.on_host().launch(launch)
+            self.shuffler.launch(launch)
+            return
+        if any(isinstance(value, window.Streamed) for value in launch.values):
+            getattr(reference, launch.kernel.name)(*(on_host(v) if hasattr(v, "get") else v for v in launch.values))
             return
         arrays = launch.values[: len(launch.kernel.arrays)]
         mine = [array for array in arrays if isinstance(array, np.ndarray)]
@@ -70,18 +73,40 @@ class CupyBackend:
         """Prepare a captured program for replay."""
         return CupyReplay(program, prepare)
 
-    def adopt(self, value: Any, dtype: np.dtype) -> Any:
-        """An array of somebody's that is on the GPU, as kernels take it: copied only where it has to be."""
-        array = cupy.from_dlpack(value) if not hasattr(value, "__cuda_array_interface__") else cupy.asarray(value)
-        array = cupy.asarray(array, dtype)
-        return array if array.flags.c_contiguous else array.copy()
+    @property
+    def shuffler(self) -> Any:
+        """Who draws the order of the rows: the host, while the device trains."""
+        from fastnn import backends
 
-    def bring(self, array: Any) -> Any:
-        """Data where programs read them: on the GPU."""
-        if not isinstance(array, np.ndarray):
-            return array
+        return backends.on_host()
+
+    def adopt(self, value: Any, dtype: np.dtype | None, argument: str) -> Any:
+        """An array of somebody's that is on the GPU, as kernels take it: copied only where it has to be.
+
+        dtype: what its elements become, or None for as they are.
+        """
+        cupy.cuda.get_current_stream().synchronize()  # on which it may still be in the making
         with device.stream() as stream:
-            there = device.empty(array.shape, array.dtype, "the data")
-            there.set(np.ascontiguousarray(array))
+            array = cupy.asarray(value) if hasattr(value, "__cuda_array_interface__") else cupy.from_dlpack(value)
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"{argument} must be an array of numbers, got dtype {array.dtype}")
+            array = cupy.asarray(array, dtype)
+            array = array if array.flags.c_contiguous else array.copy()
             stream.synchronize()
-        return there
+        return array
+
+    def bring(self, *arrays: Any) -> tuple[Any, ...]:
+        """Data where programs read them: on the GPU, where they fit, and else behind a window."""
+        mine = [array for array in arrays if isinstance(array, np.ndarray)]
+        free, total = device.free_memory()
+        if sum(array.nbytes for array in mine) > free - total // window.SHARE:
+            return tuple(window.Streamed(on_host(array)) for array in arrays)
+        with device.stream() as stream:
+            brought = []
+            for array in arrays:
+                if isinstance(array, np.ndarray):
+                    there = device.empty(array.shape, array.dtype, "the data")
+                    there.set(np.ascontiguousarray(array))
+                brought.append(there if isinstance(array, np.ndarray) else array)
+            stream.synchronize()
+        return tuple(brought)

@@ -18,7 +18,6 @@ from fastnn.kernels.contract import KERNELS
 from fastnn.kernels.cupy_ import launcher
 
 MIB = 1 << 20
-PLACE = 256  # bytes: where arrays begin, so that every vector load and every tile of a product is aligned
 
 
 class DeviceError(RuntimeError):
@@ -73,18 +72,32 @@ def empty(shape: tuple[int, ...], dtype: Any, what: str) -> Any:
     try:
         return cupy.empty(shape, dtype)
     except cupy.cuda.memory.OutOfMemoryError as error:
-        needed = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        free, total = free_memory()
-        raise MemoryError(
-            f"{what} needs {needed / MIB:.0f} MiB of the GPU's memory, where {free / MIB:.0f} of {total / MIB:.0f} MiB "
-            "are free"
-        ) from error
+        raise _too_much(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, what) from error
+
+
+def check_room(size: int, what: str) -> None:
+    """Raises MemoryError where so many bytes, of all that is needed, are not free."""
+    if size > free_memory()[0]:
+        raise _too_much(size, what)
+
+
+def _too_much(size: int, what: str) -> MemoryError:
+    free, total = (number / MIB for number in free_memory())
+    need = f"{what} needs {size / MIB:.0f} MiB of the GPU's memory"
+    return MemoryError(f"{need}, where {free:.0f} of {total:.0f} MiB are free")
 
 
 def free_memory() -> tuple[int, int]:
     """Bytes that can still be had, and all there are. What the pool holds for later counts as free."""
     free, total = cupy.cuda.runtime.memGetInfo()
     return free + cupy.get_default_memory_pool().free_bytes(), total
+
+
+def pinned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory of the host that the device can reach while the host goes on."""
+    count = int(np.prod(shape, dtype=np.int64))
+    memory = cupy.cuda.alloc_pinned_memory(max(count * np.dtype(dtype).itemsize, 1))
+    return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
 class Fetch:
@@ -95,8 +108,7 @@ class Fetch:
 
     def add(self, array: Any, host: np.ndarray) -> None:
         """Copy a contiguous array from the device into `host`, by way of memory that the device can write to."""
-        memory = cupy.cuda.alloc_pinned_memory(max(array.nbytes, 1))
-        landing = np.frombuffer(memory, array.dtype, array.size).reshape(array.shape)
+        landing = pinned(array.shape, array.dtype)
         array.data.copy_to_host_async(landing.ctypes.data, array.nbytes)
         self._pairs.append((host, landing))
 
@@ -161,14 +173,13 @@ class Places:
             else:
                 spans.append([start, stop])
         self._spans = [(start, stop) for start, stop in spans]
-        sizes = [-(-(stop - start) // PLACE) * PLACE for start, stop in self._spans]
-        self._offsets = np.cumsum([0, *sizes]).tolist()
-        self._memory = empty((self._offsets[-1],), np.uint8, what)
+        check_room(sum(stop - start for start, stop in self._spans), what)
+        self._memories = [empty((stop - start,), np.uint8, what) for start, stop in self._spans]
 
     def of(self, host: np.ndarray) -> Any:
         """The array as the device has it."""
         first = host.ctypes.data
-        for (start, stop), offset in zip(self._spans, self._offsets, strict=False):
+        for (start, stop), memory in zip(self._spans, self._memories, strict=True):
             if start <= first and first + host.nbytes <= stop:
-                return cupy.ndarray(host.shape, host.dtype, self._memory.data + (offset + first - start))
+                return cupy.ndarray(host.shape, host.dtype, memory.data + (first - start))
         raise KeyError(f"no device memory for an array of shape {host.shape}")

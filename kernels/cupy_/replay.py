@@ -14,9 +14,10 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels import precision
-from fastnn.kernels.contract import ROW, Array
+from fastnn.kernels.contract import POSITION, ROW, Array
 from fastnn.kernels.cupy_ import device, launcher
 from fastnn.kernels.cupy_.branches import Branches, Trials
+from fastnn.kernels.cupy_.window import Streamed, Window
 from fastnn.memory import Block, block_of
 from fastnn.peephole import joined
 from fastnn.program import Program
@@ -61,6 +62,7 @@ class CupyReplay:
             self._places = device.Places(own, f"a step of {program.rows} rows")
         self._twins: list[device.Twin] = []
         self._constants = _never_written(pairs, own)
+        self._window: Window | None = None
         self._arrays: dict[Port, Any] = {}
         self._bound: list[Any] = []  # what the prepared launches know: precision, twins, addresses and shapes
         self._calls: list[Callable[[], None]] = []
@@ -83,6 +85,8 @@ class CupyReplay:
             for block in self._blocks:
                 block.twin = block.twin or device.Twin(block.flat)
                 block.lend(anew=True)
+            streamed = [port.array for port in self._ports if isinstance(port.array, Streamed)]
+            self._window = Window.of(streamed, self.program.rows) if streamed else None
             self._arrays = {port: self._load(port) for port in self._ports}
             for host in self._constants:
                 self._places.of(host).set(host)
@@ -97,8 +101,12 @@ class CupyReplay:
 
     def _load(self, port: Port) -> Any:
         host = port.array
+        if self._window is not None and isinstance(host, Streamed):
+            return self._window.arrays[host.source]
+        if self._window is not None and port.name == "order":
+            return self._window.places
         if not isinstance(host, np.ndarray):
-            return host
+            return _borrowed(host)
         held = _held.get(port)
         if held is None or (held.shape, held.dtype) != (host.shape, host.dtype):
             held = _held[port] = device.empty(host.shape, host.dtype, f"the port {port.name!r}")
@@ -136,19 +144,27 @@ class CupyReplay:
             for host, there in self._rows(first, steps, written=False):
                 there.set(host)
             try:
-                self._enqueue(steps, stream)
+                self._enqueue(steps, int(first[ROW]), stream)
             finally:  # also where the keyboard interrupts
-                results = device.Fetch()
-                results.add(self._control, control)
-                for host, there in self._rows(first, steps, written=True):
-                    results.add(there, host)
-                results.wait()
-                self._trials.settle()
-                for block, changed in self._blocks.items():
-                    if changed:
-                        block.returned()
-                clock[:], fault[:] = control[:3], control[3:]
-        return int(clock[0] - first[0])
+                try:
+                    self._fetch(control, first, steps)
+                except KeyboardInterrupt:  # the device works on, and must be done before its memory is given away
+                    self._fetch(control, first, steps)
+                    raise
+        return int(clock[POSITION] - first[POSITION])
+
+    def _fetch(self, control: np.ndarray, first: np.ndarray, steps: int) -> None:
+        """Wait for what was put into the stream, and take what it gives the host."""
+        results = device.Fetch()
+        results.add(self._control, control)
+        for host, there in self._rows(first, steps, written=True):
+            results.add(there, host)
+        results.wait()
+        self._trials.settle()
+        for block, changed in self._blocks.items():
+            if changed:
+                block.returned()
+        self.program.clock[:], self.program.fault[:] = control[:3], control[3:]
 
     def _rows(self, clock: np.ndarray, steps: int, written: bool) -> Iterator[tuple[np.ndarray, Any]]:
         """The rows of host arrays in ports that this run of steps reads, or writes, each with its place on the device.
@@ -158,13 +174,27 @@ class CupyReplay:
         for port, arrays in self._ports.items():
             if not isinstance(port.array, np.ndarray):
                 continue
-            first, count = clock[0], steps
+            first, count = clock[POSITION], steps
             if arrays[0].axes[0] != "S":
                 first, count = clock[ROW], steps * self.program.rows
             if any(array.writes for array in arrays) if written else arrays[0].axes[0] == "S":
                 yield port.array[first : first + count], self._arrays[port][first : first + count]
 
-    def _enqueue(self, steps: int, stream: Any) -> None:
+    def _enqueue(self, steps: int, row: int, stream: Any) -> None:
+        """Put so many steps into the stream; with a window, as many at a time as it has rows for."""
+        if self._window is None:
+            self._steps(steps, stream)
+            return
+        if row == 0:
+            self._window.begin(next(port.array for port in self._ports if port.name == "order"))
+        while steps:
+            count = min(steps, (self._window.fill(stream) - row) // self.program.rows)
+            self._steps(count, stream)
+            steps, row = steps - count, row + count * self.program.rows
+            self._window.done(row, stream)
+        self._window.fill(stream)  # what comes next, while the device works
+
+    def _steps(self, steps: int, stream: Any) -> None:
         if not self._warm and steps:
             self._step(None, stream)
             self._warm, steps = True, steps - 1
@@ -216,6 +246,15 @@ class CupyReplay:
 
 def _refuse(size: int) -> Any:
     raise RuntimeError(f"{size} bytes were allocated while a graph was captured: they would be handed out again")
+
+
+def _borrowed(array: Any) -> Any:
+    """The same array without a share in its memory: launches and graphs outlast a pass, and must not keep the data.
+
+    Whoever put the array into the port keeps it for as long as it stands there.
+    """
+    memory = cupy.cuda.UnownedMemory(array.data.ptr, max(array.nbytes, 1), None, array.data.device_id)
+    return cupy.ndarray(array.shape, array.dtype, cupy.cuda.MemoryPointer(memory, 0))
 
 
 def _never_written(pairs: list[tuple[Array, Any]], arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from fastnn.capture import Launch, NotCapturable, Port, aligned
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels import threads as thread_limit
 from fastnn.kernels.contract import Kernel
+from fastnn.kernels.host import HostBackend
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.plan import Plan, in_slabs
 from fastnn.program import Program
@@ -49,7 +50,7 @@ class Bound:
         self.function(block, start, self.count if stop is None else stop, local)
 
 
-class NumbaBackend:
+class NumbaBackend(HostBackend):
     """Launches native kernels; a replay walks a table of them in one native call."""
 
     name = "numba"

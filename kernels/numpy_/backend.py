@@ -11,10 +11,11 @@ import numpy as np
 
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import ITERATION, POSITION, ROW, Kernel
+from fastnn.kernels.host import HostBackend
 from fastnn.peephole import joined
 
 
-class NumpyBackend:
+class NumpyBackend(HostBackend):
     """Launches reference kernels; a replay is a flat list of bound calls."""
 
     name = "numpy"

@@ -93,10 +93,8 @@ def modules() -> dict[str, types.ModuleType]:
         memGetInfo=mem_get_info, runtimeGetVersion=lambda: 13000, driverGetVersion=driver_version,
         getDeviceProperties=get_device_properties,
     )
-    of_memory = {
-        name: getattr(memory, name)
-        for name in ("Memory", "MemoryPointer", "MemoryPool", "alloc", "alloc_pinned_memory", "set_allocator")
-    }
+    classes, functions = "Memory UnownedMemory MemoryPointer MemoryPool", "alloc alloc_pinned_memory set_allocator"
+    of_memory = {name: getattr(memory, name) for name in f"{classes} {functions}".split()}
     cuda_memory = _module("cupy.cuda.memory", OutOfMemoryError=memory.OutOfMemoryError)
     cuda = _module(
         "cupy.cuda", runtime=runtime, memory=cuda_memory, Device=Device, Stream=streams.Stream, Event=streams.Event,

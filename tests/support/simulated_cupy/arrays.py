@@ -157,7 +157,8 @@ def from_dlpack(array: Any) -> ndarray:
     """An array of another library that lies on the device, without a copy."""
     if array.__dlpack_device__()[0] != 2:
         raise ValueError("array: it does not lie on a CUDA device")
-    return array.__dlpack__().array.reshape(array.shape)
+    given = array.__dlpack__().array
+    return given.reshape(given.shape)
 
 
 def empty(shape: Any, dtype: Any = float) -> ndarray:

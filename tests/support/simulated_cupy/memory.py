@@ -107,6 +107,39 @@ class Memory:
         return self.ptr, self.ptr + self.size
 
 
+    def _alive(self) -> bool:
+        """True while these bytes may be used."""
+        return True
+
+
+class UnownedMemory:
+    """Bytes of memory that somebody else keeps alive."""
+
+    def __init__(self, ptr: int, size: int, owner: Any, device_id: int = -1) -> None:
+        self.ptr, self.size, self.owner, self.device_id = ptr, size, owner, device_id
+        self._memory: Any = lambda: None
+        self._find()
+
+    def _find(self) -> Memory:
+        memory = self._memory()
+        if memory is None:
+            memory = device.memory_at(self.ptr, self.size)
+            self._memory = weakref.ref(memory)
+        return memory
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The first address of the memory that they are a part of, and the one behind the last."""
+        return self._find().range
+
+    def _alive(self) -> bool:
+        """True while there is such memory."""
+        try:
+            return self._find() is not None
+        except CUDARuntimeError:
+            return False
+
+
 def _free(address: int, size: int) -> None:
     device.used -= size
     _libc.free(address)

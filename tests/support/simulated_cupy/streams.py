@@ -7,16 +7,36 @@ least meant. A graph is what was captured, with its arguments as they were; it k
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
+import signal
+import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from simulated_cupy.memory import CUDARuntimeError, Memory, device
 
 Work = Callable[[], Any]
 _numbers = itertools.count(1)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """The device works on, whatever the keyboard says: that is heard when the host goes on."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    heard: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *said: heard.append(said))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        before(*heard[0])
 
 
 class Stream:
@@ -56,7 +76,7 @@ class Stream:
 
     def run(self, until: int | None = None) -> None:
         """Run what was put in, all of it or up to a number."""
-        with device.lock:
+        with device.lock, _without_interrupts():
             while self._queue and (until is None or self.finished < until):
                 work, _ = self._queue.popleft()
                 self.finished += 1
@@ -218,7 +238,7 @@ class Graph:
 
     def _run(self) -> None:
         for work, memories in self.nodes:
-            if any(memory() is None for memory in memories):
+            if not all(memory() is not None and memory()._alive() for memory in memories):
                 raise CUDARuntimeError(700, "cudaErrorIllegalAddress: the graph uses memory that was freed")
             work()
 
