@@ -85,10 +85,10 @@ class NumbaReplay:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.plans = [Plan(program, program.phases)]
-        slabs = in_slabs(program.phases, program.fault)
-        if slabs is not None:
-            self.plans.append(Plan(program, slabs))
+        ways = [program.phases, in_slabs(program.phases, program.fault)]
+        launches = [launch for phases in ways for phase in phases or () for launch in phase]
+        native.compile_ahead((launch.kernel.name, native.variant(launch)) for launch in launches)
+        self.plans = [Plan(program, phases) for phases in ways if phases is not None]
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again

@@ -53,7 +53,8 @@ def walker(heights, vectors):
     return walk
 
 
-wide, thin, row_tile = walker(R, 2), walker(S, 1), outer_tile(1, ROW_VECTORS)
+wide, thin = walker(R, 2), walker(S, 1)
+row_tile, narrow_tile = outer_tile(1, ROW_VECTORS), outer_tile(1, 1)
 
 
 @njit(error_model="numpy")
@@ -213,12 +214,16 @@ def transposed_product(a, a_row, b, bias, c, m, n, k, size, zero):
 def column_sum(dz, dbias, start, stop, local):
     """The product of a row of ones with dz."""
     n, outputs = dz.shape
-    size = dz.itemsize
+    size, zero = dz.itemsize, dz.dtype.type(0)
     one = carray(untyped(local[ROWS_WORD]), 1, dz.dtype)
     one[0] = 1
-    product(
-        one.ctypes.data, 0, 0, dz.ctypes.data + start * size, outputs, 0,
-        dbias.ctypes.data + start * size, stop - start, 1, stop - start, n, size, dz.dtype.type(0),
-    )  # fmt: skip
-
-
+    a, lanes = one.ctypes.data, VECTOR_BYTES // size
+    j = start
+    while j < stop:
+        columns = min(stop - j, ROW_VECTORS * lanes)
+        b, c = dz.ctypes.data + j * size, dbias.ctypes.data + j * size
+        if columns <= lanes:
+            narrow_tile(a, 0, 0, b, outputs, 0, 0, c, 0, n, columns, zero)
+        else:
+            row_tile(a, 0, 0, b, outputs, 0, 0, c, 0, n, columns, zero)
+        j += columns

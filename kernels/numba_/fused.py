@@ -69,7 +69,7 @@ class FusedStep:
             return  # a kernel of the user's own, or a cache that was cleared: launches go on one by one
         with native.lock:
             code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
-        if all(name in native.BUILT_IN or name in native.INTERNAL for name, _ in modules):
+        if all(native.is_built_in(name) for name, _ in modules):
             native.cache().store(self.name, code)
         self._load(code)
 

@@ -18,9 +18,10 @@ import importlib
 import inspect
 import os
 import re
+import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import llvmlite
@@ -30,6 +31,7 @@ import numpy as np
 from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
 from fastnn.kernels.numba_.cache import Cache, folders
 from fastnn.kernels.numba_.internal import INTERNAL
+from fastnn.kernels.threads import cores
 
 MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
 SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
@@ -38,6 +40,7 @@ ROWS_WORD = 5  # and that of the space for copied rows of a matrix
 SPREAD, SPREAD_ROWS = 16, 56  # copied rows lie that much further apart; so many are copied at a time
 NARROW = 16  # layers with at most so many outputs have their weights transposed for the gradient of the input
 LOCAL_WORDS = 8
+WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
 BLOCKED = 512  # sums that are at least so long are cut into blocks
 
 _bodies: dict[str, Callable] = {}
@@ -71,6 +74,11 @@ def remove_body(name: str) -> None:
 def has(name: str) -> bool:
     """True when the kernel has a native version."""
     return name in BUILT_IN or name in _bodies
+
+
+def is_built_in(name: str) -> bool:
+    """True for kernels of ours: others may change from process to process, and are not kept on disk."""
+    return name in BUILT_IN or name in INTERNAL
 
 
 def contract_of(name: str) -> Kernel:
@@ -170,7 +178,7 @@ def _compile(name: str, dtype: str) -> bytes:
     compiled = numba.cfunc("void(intp, intp, intp, intp)", error_model="numpy")(namespace["entry"])
     module = module_of(compiled.inspect_llvm(), compiled.native_name, 4)
     _bitcode[name, dtype] = module.as_bitcode()
-    if name in BUILT_IN or name in INTERNAL:
+    if is_built_in(name):
         cache().store(f"{name}-{dtype}.bc", _bitcode[name, dtype])
     return machine_code(module)
 
@@ -282,12 +290,33 @@ def load_or_compile(name: str, dtype: str, compile_it: Callable[[], bytes]) -> i
     with lock:
         key = (name, dtype)
         if key not in _addresses:
-            if name in BUILT_IN or name in INTERNAL or name not in _bodies:
+            if is_built_in(name) or name not in _bodies:
                 code = cache().get(f"{name}-{dtype}.o", compile_and_tell)
             else:  # a user's kernel: nobody could tell whether what is on disk is still what the user wrote
                 code = compile_and_tell()
             _addresses[key] = load(code)
         return _addresses[key]
+
+
+def compile_ahead(wanted: Iterable[tuple[str, str]]) -> None:
+    """Compile what is missing of these kernels, half of it by a second process: Numba uses one core only.
+
+    Should that process fail, or find no folder to leave its half in, it is compiled here when it is needed.
+    """
+    missing = [key for key in dict.fromkeys(wanted) if key not in _addresses and is_built_in(key[0])]
+    missing = [(name, dtype) for name, dtype in missing if cache().load(f"{name}-{dtype}.o") is None]
+    if len(missing) < WORTH_A_PROCESS or cores() < 2 or not sys.executable or getattr(sys, "frozen", False):
+        return
+    _say_compiling()
+    text = f"from fastnn.kernels.numba_ import native\nfor key in {missing[1::2]}: native.address(*key)"
+    environment = {**os.environ, "FASTNN_QUIET": "1"}
+    try:
+        process = subprocess.Popen([sys.executable, "-c", text], env=environment, stderr=subprocess.DEVNULL)
+    except OSError:
+        return
+    with process:
+        for name, dtype in missing[::2]:
+            address(name, dtype)
 
 
 def load(code: bytes, symbol: str = "fastnn_kernel") -> int:

@@ -256,3 +256,26 @@ def test_a_native_kernel_works_on_its_rows_only():
     _function("softmax", "float32")(block.ctypes.data, 1, 3, local.ctypes.data)
     assert (y[[0, 3]] == -1).all()
     np.testing.assert_allclose(y[1:3].sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("executable", [sys.executable, "/nowhere/python"])
+def test_two_processes_share_a_long_compilation(tmp_path, executable):
+    names = ["record", "check_finite", "gather", "sum_slabs"]
+    script = f"""
+import sys
+from fastnn.kernels.numba_ import native
+sys.executable = {executable!r}
+compiled = []
+own, native._compile = native._compile, lambda *key: compiled.append(key[0]) or own(*key)
+native.cores = lambda: 2
+wanted = [(name, "float32") for name in {names}]
+native.compile_ahead(wanted)
+for key in wanted:
+    assert native.address(*key)
+print(*compiled)
+"""
+    out, err = finish(run_python(script, FASTNN_CACHE=str(tmp_path)))
+    assert err.count("fastnn: compiling native kernels") == 1
+    (folder,) = tmp_path.iterdir()
+    assert {path.stem for path in folder.iterdir()} == {f"{name}-float32" for name in names}
+    assert out.split() == (names[::2] if executable == sys.executable else names)
