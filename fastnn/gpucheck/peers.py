@@ -22,16 +22,17 @@ RATE = 1e-3
 
 def _fastnn(sizes: Sizes, batch: int, x: np.ndarray, y: np.ndarray, tf32: bool) -> Train:
     import fastnn
-    from fastnn.kernels import precision
+    from fastnn.kernels.cupy_ import ceilings
     from fastnn.layers import Dense
 
     hidden = [Dense(units, activation="relu") for units in sizes[1:-1]]
     model = fastnn.Sequential([*hidden, Dense(sizes[-1], activation="softmax")], backend="cupy", seed=0)
     model.compile(fastnn.optimizers.Adam(RATE), "sparse_categorical_crossentropy")
+    xs, ys = ceilings.on_device(x), ceilings.on_device(y)
 
     def train(epochs: int) -> float:
-        precision.use_tf32(tf32)
-        return model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0).history["loss"][-1]
+        fastnn.use_tf32(tf32)
+        return model.fit(xs, ys, batch_size=batch, epochs=epochs, verbose=0).history["loss"][-1]
 
     return train
 
