@@ -13,7 +13,7 @@ LEAST = 15e-6  # seconds: about what a GPU takes for the launches of a step, wha
 
 def gpu() -> str:
     """Why no GPU can be used; empty where one can."""
-    if not backends.available()["cupy"]:
+    if not backends.available().get("cupy"):
         return "CuPy is not installed"
     try:  # quick, where importing CuPy takes a second
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

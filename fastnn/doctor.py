@@ -103,11 +103,19 @@ def matmul_gflops(dtype: str = "float32", size: int = MATMUL) -> float:
 
 def examine() -> dict[str, Any]:
     """Everything that `fastnn doctor` reports, as JSON can hold it (save that keys of thread counts are integers)."""
+    from fastnn import automatic
+
     name, why = backends.auto()
     measured = ceilings()
     report: dict[str, Any] = {
         "versions": versions(),
-        "backends": {"available": backends.available(), "auto": name, "why": why, "in_force": backends.current()},
+        "backends": {
+            "available": backends.available(),
+            "auto": name,
+            "why": why,
+            "in_force": backends.current(),
+            "no_gpu": automatic.gpu(),
+        },
         "cpu": cpu(),
         "kernel_cache": kernel_cache(),
         "ceilings": {"source": measured.source, "gflops": measured.gflops, "bandwidth_gb_s": measured.bandwidth},

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.errors import positive_int
+from fastnn.kernels.host import HostBackend
 from fastnn.memory import Block
 from fastnn.program import Program
 from fastnn.steps import PENALTY, Feed
@@ -100,7 +101,8 @@ def explain(model: Any, batch_size: int = 32) -> Explanation:
         if step is None:
             why = model.uncaptured or "run_eagerly"
             raise ValueError(f"the model runs without capture ({why}): there is no program")
-        return _measure(model, step, rows, ceilings().gflops.get(model.dtype.name, {}).get(1))
+        peak = ceilings().gflops.get(model.dtype.name, {}).get(1) if isinstance(model.backend, HostBackend) else None
+        return _measure(model, step, rows, peak)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from fastnn import random
 from fastnn.backup import Backup
 from fastnn.capture import Eager, NotCapturable, Ops, Port, Recorder, naming
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
+from fastnn.kernels.host import HostBackend
 from fastnn.program import Program
 
 BAD_INPUT, BAD_LOSS = 1, 2  # bits of the fault word
@@ -97,6 +98,7 @@ class Step:
     def __init__(self, model: Any, feed: Feed, kind: str, rows: int, shuffled: bool) -> None:
         self.model, self.feed, self.kind, self.rows, self.shuffled = model, feed, kind, rows, shuffled
         self.replay = None if model.run_eagerly else self._capture()
+        self._blocks = model.blocks() if isinstance(model.backend, HostBackend) else []
 
     def _capture(self) -> Any:
         recorder = Recorder(self.model.backend, self.model.dtype, self.feed.clock, self.feed.fault)
@@ -126,6 +128,8 @@ class Step:
 
     def refresh(self) -> None:
         """Take the arrays that now stand in the feed."""
+        for block in self._blocks:
+            block.write()  # a layer may be part of another model, too, which trains on a device
         if self.replay is not None:
             self.replay.refresh()
 

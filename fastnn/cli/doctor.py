@@ -34,6 +34,7 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     chosen = report["backends"]
     for name, there in chosen["available"].items():
         yield _fact(name, "available" if there else "not installed")
+    yield _fact("GPU", chosen["no_gpu"] or "ready; with `auto` a model's first fit measures whether it is faster there")
     yield _fact("auto", f"{chosen['auto']}: {chosen['why']}")
     if chosen["in_force"] != chosen["auto"]:
         yield _fact("in force", f"{chosen['in_force']}, by FASTNN_BACKEND or fastnn.use")

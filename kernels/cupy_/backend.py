@@ -102,11 +102,11 @@ class CupyBackend:
         if sum(array.nbytes for array in mine) > free - total // window.SHARE:
             return tuple(window.Streamed(on_host(array)) for array in arrays)
         with device.stream() as stream:
-            brought = []
-            for array in arrays:
-                if isinstance(array, np.ndarray):
-                    there = device.empty(array.shape, array.dtype, "the data")
-                    there.set(np.ascontiguousarray(array))
-                brought.append(there if isinstance(array, np.ndarray) else array)
+            brought = [self._copy(array) if isinstance(array, np.ndarray) else array for array in arrays]
             stream.synchronize()
         return tuple(brought)
+
+    def _copy(self, array: np.ndarray) -> Any:
+        there = device.empty(array.shape, array.dtype, "the data")
+        there.set(np.ascontiguousarray(array))
+        return there

@@ -93,7 +93,7 @@ class Window:
         half, rows = self._filled // self.half % 2, self._order[self._filled : self._filled + self.half]
         self._full[half].synchronize()  # what was copied from here before is on the device
         for source, landing in zip(self._sources, self._landings[half], strict=True):
-            np.take(source, rows, axis=0, out=landing[: len(rows)])
+            np.take(source, rows, axis=0, out=landing[: len(rows)], mode="clip")  # which needs no buffer
         with self._copies:
             self._copies.wait_event(self._free[half])
             for array, landing in zip(self.arrays.values(), self._landings[half], strict=True):

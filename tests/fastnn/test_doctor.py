@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import backends, doctor
+from fastnn import automatic, backends, doctor
 from fastnn.cli import main
 from fastnn.cli.doctor import lines
 from fastnn.kernels import threads
@@ -38,6 +38,7 @@ def test_versions(report):
 def test_backends(report):
     found = report["backends"]
     assert (found["auto"], found["why"]) == backends.auto()
+    assert found["no_gpu"] == automatic.gpu()
     assert found["available"] == backends.available()
     assert found["available"][found["in_force"]]
 

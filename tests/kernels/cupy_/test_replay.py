@@ -216,3 +216,33 @@ def test_a_model_moves_to_the_device_and_back_in_the_middle(backend):
     for a, b in zip(stays.get_weights(), moves.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert stays.optimizer.iterations == moves.optimizer.iterations
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_layer_may_be_trained_here_and_there(backend):
+    first = network()
+    second = fn.Sequential([first.layers[0], fn.layers.Dense(2)], backend=backend, seed=5)
+    second.compile("sgd", "mse")
+    for _ in range(2):
+        first.fit(X, Y, batch_size=4, verbose=0)
+        before = first.layers[0].kernel.numpy()
+        second.fit(X, np.ones((ROWS, 2)), verbose=0, batch_size=ROWS)
+        moved = np.abs(second.layers[0].kernel.numpy() - before).max()
+        assert 0 < moved < 0.1  # one small step from what the device had made of it
+    np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
+
+
+def test_tf32_is_taken_up_by_programs_that_are_there():
+    model = network()
+    exact = model.predict(X)
+    fn.use_tf32()
+    try:
+        rounded = model.predict(X)
+        assert 1e-5 < np.abs(rounded - exact).max() < 1e-2
+        wide = fn.Sequential(network().layers, backend="cupy")
+        assert np.array_equal(wide.predict(X), rounded)
+    finally:
+        fn.use_tf32(False)
+    assert np.array_equal(model.predict(X), exact)
+    with pytest.raises(TypeError, match="on must be True or False, got 'yes'"):
+        fn.use_tf32("yes")
