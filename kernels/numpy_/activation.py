@@ -53,7 +53,7 @@ def activation_gradient(z, y, dy, dz, kind, alpha):
     elif name == "tanh":
         np.multiply(dy, 1 - y * y, out=dz)
     elif name == "relu":
-        np.multiply(dy, y > 0, out=dz)
+        np.multiply(dy, y.astype(bool), out=dz)
     elif name == "leaky_relu":
         np.multiply(dy, np.where(y > 0, 1, alpha).astype(y.dtype), out=dz)
     elif name == "elu":

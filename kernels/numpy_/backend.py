@@ -34,17 +34,18 @@ class NumpyBackend(HostBackend):
 
 
 class NumpyReplay:
-    """A program as a flat list of functions and arguments."""
+    """A program as a flat list of functions and arguments.
+
+    Only the updates must not run after a fault, so it is looked at once: after the last launch that may find one.
+    """
 
     threads = 1
 
     def __init__(self, program: Any) -> None:
         self.program = program
-        self.stretches: list[list[Any]] = [[]]  # up to the launches after which there may be a fault
-        for launch in joined(program.recorded):
-            self.stretches[-1].append(launch)
-            if any(array.name == "fault" for array in launch.kernel.arrays):
-                self.stretches.append([])
+        self.calls = joined(program.recorded)
+        checks = [any(array.name == "fault" for array in launch.kernel.arrays) for launch in self.calls]
+        self.checked = len(checks) - checks[::-1].index(True) if True in checks else 0
 
     def group_of(self, launch: Any) -> int:
         """Each launch is a group of its own."""
@@ -58,15 +59,22 @@ class NumpyReplay:
 
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
-        clock, fault, rows = self.program.clock, self.program.fault, self.program.rows
-        stretches = [[(getattr(reference, each.kernel.name), each.values) for each in s] for s in self.stretches]
+        fault, rows = self.program.fault, self.program.rows
+        clock = self.program.clock.data  # the same memory, but its elements are Python's integers, which are quicker
+        calls = [(getattr(reference, launch.kernel.name), launch.values) for launch in self.calls]
+        for launch, (_, args) in zip(self.calls, calls, strict=True):
+            for i, array in enumerate(launch.kernel.arrays):
+                if array.name == "clock":
+                    args[i] = clock
+        until_checked, others = calls[: self.checked], calls[self.checked :]
         with np.errstate(all="ignore"):
             for step in range(steps):
-                for stretch in stretches:
-                    for function, args in stretch:
-                        function(*args)
-                    if fault[0]:
-                        return step
+                for function, args in until_checked:
+                    function(*args)
+                if fault[0]:
+                    return step
+                for function, args in others:
+                    function(*args)
                 clock[POSITION] += 1
                 clock[ITERATION] += 1
                 clock[ROW] += rows

@@ -5,14 +5,14 @@
 
 import numpy as np
 
-from fastnn.kernels.numpy_.rows import ones
+from fastnn.kernels.numpy_.rows import add_to_rows, ones
 
 
 def dense(x, weight, bias, z):
     """z[n,o] = sum_i x[n,i] weight[i,o] + bias[o]."""
     np.dot(x, weight, out=z)
     if bias is not None:
-        z += bias
+        add_to_rows(bias, out=z)
 
 
 def dense_dx(dz, weight, dx):

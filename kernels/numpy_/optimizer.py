@@ -72,8 +72,9 @@ def adam_update(table, clock, weight, dweight, m, v, beta_1, beta_2, epsilon, we
     dweight *= (1 - beta_2) / (1 - beta_1) ** 2
     v *= beta_2
     v += dweight
-    np.sqrt(v, out=dweight)  # the root of c_2 goes into the scalars: that is one pass less
-    dweight += epsilon / c_2**0.5
+    root = c_2**0.5  # goes into the scalars: that is one pass less
+    np.sqrt(v, out=dweight)
+    dweight += epsilon / root
     np.divide(m, dweight, out=dweight)
-    dweight *= rate * c_1 / c_2**0.5
+    dweight *= rate * c_1 / root
     weight -= dweight

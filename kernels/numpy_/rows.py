@@ -4,24 +4,38 @@ import functools
 
 import numpy as np
 
+MANY = 200  # so many times more rows than columns, and columns are taken one after the other
 
-@functools.lru_cache(64)
+
+@functools.lru_cache(32)
 def ones(count, dtype):
-    """A vector of ones: the product with it is a sum, and BLAS is quicker at that."""
-    vector = np.ones(count, dtype)
-    vector.flags.writeable = False
-    return vector
+    """A vector of ones, kept: the product with it is a sum, and BLAS is quicker at that."""
+    return _constant(np.ones(count, dtype))
 
 
-@functools.lru_cache(64)
+@functools.lru_cache(32)
 def places(count, width):
-    """Where each of so many rows begins in the flat array."""
-    return np.arange(0, count * width, width)
+    """Where each of so many rows begins in the flat array, kept."""
+    return _constant(np.arange(0, count * width, width))
+
+
+def _constant(array):
+    array.flags.writeable = False
+    return array
+
+
+def add_to_rows(row, out):
+    """out[n,f] += row[f]."""
+    if len(out) > MANY * out.shape[1]:
+        for column, value in zip(out.T, row, strict=True):
+            column += value
+    else:
+        out += row
 
 
 def by_row(function, z, rows, out):
     """out[n,f] = function(z[n,f], rows[n])."""
-    if len(z) > 200 * z.shape[1]:
+    if len(z) > MANY * z.shape[1]:
         for column, result in zip(z.T, out.T, strict=True):
             function(column, rows, out=result)
     else:
