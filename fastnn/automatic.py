@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from fastnn import backends
+from fastnn.errors import DeviceError
 
 LEAST = 15e-6  # seconds: about what a GPU takes for the launches of a step, whatever their size
 
@@ -21,7 +22,7 @@ def gpu() -> str:
         return "no driver for an NVIDIA GPU is installed"
     try:
         backends.get("cupy")
-    except (RuntimeError, ImportError) as error:
+    except (DeviceError, ImportError) as error:
         return str(error)
     return ""
 

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 
+class DeviceError(RuntimeError):
+    """There is no GPU that can be used; the message says why, and what would help."""
+
+
 def suggest(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for an unknown `name` of some `kind` ("optimizer", "loss", ...), with the nearest match.
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fastnn.cli import doctor, train, warmup
+from fastnn.errors import DeviceError
 
 COMMANDS = {"train": train, "doctor": doctor, "warmup": warmup}
 
 # What a user can put right: arguments, files, extras that are missing, numbers that left the range of their type.
-_EXPECTED = (ValueError, TypeError, ImportError, OSError, FloatingPointError)
+_EXPECTED = (ValueError, TypeError, ImportError, OSError, FloatingPointError, MemoryError, DeviceError)
 
 
 class _Parser(argparse.ArgumentParser):

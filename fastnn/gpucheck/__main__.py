@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastnn.errors import DeviceError
 from fastnn.gpucheck import checks, record, timings
 
 PARTS = ("capture", "repeat", "ceilings", "timings", "tests", "sanitizer")
@@ -32,7 +33,7 @@ def why_not() -> str:
 
     try:
         device.check()
-    except device.DeviceError as error:
+    except DeviceError as error:
         return str(error)
     return ""
 

@@ -14,14 +14,11 @@ from typing import Any
 import cupy
 import numpy as np
 
+from fastnn.errors import DeviceError
 from fastnn.kernels.contract import KERNELS
 from fastnn.kernels.cupy_ import launcher
 
 MIB = 1 << 20
-
-
-class DeviceError(RuntimeError):
-    """There is no GPU that can be used; the message says why, and what would help."""
 
 
 def check() -> None:

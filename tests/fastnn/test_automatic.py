@@ -9,6 +9,7 @@ import pytest
 
 import fastnn as fn
 from fastnn import automatic, backends
+from fastnn.errors import DeviceError
 
 X, Y = np.ones((64, 4)), np.ones((64, 2))
 
@@ -113,7 +114,7 @@ def test_why_there_is_no_gpu(monkeypatch, missing):
 
     def get(name):
         if missing == "device":
-            raise RuntimeError("the driver reports none")
+            raise DeviceError("the driver reports none")
 
     monkeypatch.setattr(automatic.ctypes, "CDLL", load)
     monkeypatch.setattr(backends, "get", get)

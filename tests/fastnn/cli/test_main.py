@@ -13,6 +13,7 @@ import simulated_cupy
 import fastnn
 from fastnn import backends
 from fastnn.cli import COMMANDS, main, train
+from fastnn.errors import DeviceError
 
 QUICK = ["--epochs", "2", "--layers", "8", "--verbose", "0"]
 
@@ -71,6 +72,16 @@ def test_without_numba_it_says_how_to_install_it(fastnn_command, monkeypatch, ar
     code, out, err = fastnn_command(*arguments)
     assert (code, out, len(err)) == (2, [], 1)
     assert 'pip install "fastnn[numba]"' in err[0]
+
+
+def test_without_a_gpu_it_says_so(fastnn_command, monkeypatch):
+    def load(name):
+        raise DeviceError("backend 'cupy' needs an NVIDIA GPU, but no driver for one is installed")
+
+    monkeypatch.setattr(backends, "available", lambda: {"numpy": True, "numba": True, "cupy": True})
+    monkeypatch.setattr(backends, "_load", load)
+    told = "fastnn: error: backend 'cupy' needs an NVIDIA GPU, but no driver for one is installed"
+    assert fastnn_command("train", "--backend", "cupy") == (2, [], [told])
 
 
 def test_without_numba_it_trains_on_numpy_and_says_why(fastnn_command, monkeypatch):

@@ -15,6 +15,7 @@ from simulated_cupy.memory import altered
 from simulated_cupy.memory import device as simulated_device
 
 import fastnn as fn
+from fastnn.errors import DeviceError
 from fastnn.kernels.cupy_ import device
 
 simulated = pytest.mark.skipif(not simulated_cupy.in_force(), reason="changes the simulated device")
@@ -23,7 +24,7 @@ simulated = pytest.mark.skipif(not simulated_cupy.in_force(), reason="changes th
 @simulated
 def test_no_driver(monkeypatch):
     monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: 0)
-    with pytest.raises(device.DeviceError, match="needs an NVIDIA GPU, but no driver for one is installed"):
+    with pytest.raises(DeviceError, match="needs an NVIDIA GPU, but no driver for one is installed"):
         device.check()
 
 
@@ -32,11 +33,11 @@ def test_a_driver_without_a_device(monkeypatch):
     monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: 13000)
     with (
         altered(failure=(100, "cudaErrorNoDevice: no CUDA-capable device is detected")),
-        pytest.raises(device.DeviceError, match="the driver reports none: cudaErrorNoDevice"),
+        pytest.raises(DeviceError, match="the driver reports none: cudaErrorNoDevice"),
     ):
         device.check()
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 0)
-    with pytest.raises(device.DeviceError, match="the driver reports none"):
+    with pytest.raises(DeviceError, match="the driver reports none"):
         device.check()
 
 
@@ -44,7 +45,7 @@ def test_a_driver_without_a_device(monkeypatch):
 def test_a_driver_that_is_too_old(monkeypatch):
     monkeypatch.setattr(cupy.cuda.runtime, "driverGetVersion", lambda: 12080)
     words = r'for CUDA 13.0, but the driver knows CUDA 12.8 at most: install "fastnn\[cuda12\]" instead'
-    with pytest.raises(device.DeviceError, match=words):
+    with pytest.raises(DeviceError, match=words):
         device.check()
 
 
@@ -70,7 +71,7 @@ def test_memory_that_is_not_there(what):
 def test_a_forked_child_is_told(monkeypatch):
     monkeypatch.setattr(device, "_process", -1)
     model = fn.Sequential([fn.layers.Dense(2, input_shape=(2,))], backend="cupy")
-    with pytest.raises(device.DeviceError, match=r"forked child .* start one with 'spawn'"):
+    with pytest.raises(DeviceError, match=r"forked child .* start one with 'spawn'"):
         model.predict(np.ones((1, 2)))
 
 
