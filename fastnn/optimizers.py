@@ -212,10 +212,13 @@ class Adam(Optimizer):
         return ("m", "v")
 
     def corrections(self, first: int, out: np.ndarray) -> None:
-        parts = range(first // KEPT_STEPS, (first + len(out) - 1) // KEPT_STEPS + 1)
-        for column, beta in enumerate((self.beta_1, self.beta_2)):
-            values = np.concatenate([_bias_corrections(beta, part) for part in parts])
-            out[:, column] = values[first % KEPT_STEPS :][: len(out)]
+        done = 0
+        while done < len(out):
+            part, begin = divmod(first + done, KEPT_STEPS)
+            rows = slice(done, done + KEPT_STEPS - begin)
+            for column, beta in enumerate((self.beta_1, self.beta_2)):
+                out[rows, column] = _bias_corrections(beta, part)[begin : begin + len(out) - done]
+            done += KEPT_STEPS - begin
 
     def scalars(self) -> tuple[float, ...]:
         return (self.beta_1, self.beta_2, self.epsilon, self.weight_decay)

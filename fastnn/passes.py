@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.callbacks import CallbackList
+from fastnn.capture import Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.memory import on_host
 from fastnn.steps import BAD_INPUT, LOSS, PENALTY, Steps
@@ -57,16 +58,21 @@ def in_order(x: Any) -> np.ndarray | None:
     return getattr(x, "order", None)
 
 
+def _fill(port: Port, values: np.ndarray) -> None:
+    """Put values into a port: into the array that is there, if it fits, so that its address need not be told anew."""
+    if port.array is None or port.array.shape != values.shape:
+        port.array = values
+    else:
+        port.array[...] = values
+
+
 def load(model: Any, kind: str, x: Any, y: Any, steps: int, order: np.ndarray | None = None) -> None:
     """Put data, rates and an empty ring into the feed, and the clock at the beginning of a pass."""
     feed = model.steps.feeds[kind]
     feed.x.array, feed.target.array = as_rows(x), as_rows(y)
     feed.order.array = in_order(x) if order is None else order
-    shape = (steps, PENALTY + 1 + len(model.metrics))
-    if feed.ring.array is None or feed.ring.array.shape != shape:
-        feed.ring.array = np.empty(shape)
-    feed.ring.array[...] = 0
-    feed.table.array = model.optimizer.table(model.optimizer.iterations, steps)
+    _fill(feed.ring, np.zeros((steps, PENALTY + 1 + len(model.metrics))))
+    _fill(feed.table, model.optimizer.table(model.optimizer.iterations, steps))
     feed.clock[POSITION] = feed.clock[ROW] = 0
     feed.clock[ITERATION] = model.optimizer.iterations
     feed.fault[0] = 0
