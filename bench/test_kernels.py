@@ -52,11 +52,11 @@ def replayed(backend, name, values):
 @pytest.mark.parametrize("size", cases.SIZES)
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("who", ["plain", *backends.available()])
-def test_kernel(benchmark, who, name, size):
+def test_kernel(benchmark, usable, who, name, size):
     if reason := cases.reason_against(name):
         pytest.skip(reason)
-    if who != "plain" and not backends.available()[who]:
-        pytest.skip(f"{who} is not installed")
+    if who != "plain":
+        usable(who)
     values = cases.arguments(name, cases.SIZES[size])
     run = plain(name, values) if who == "plain" else replayed(who, name, values)
     benchmark.group = f"{name}, {size}"

@@ -49,15 +49,15 @@ def neuron(backend, features):
 
 @pytest.mark.parametrize("how", BATCHES)
 @pytest.mark.parametrize("who", ["plain", *backends.available()])
-def test_samples(benchmark, data, who, how):
+def test_samples(benchmark, usable, data, who, how):
     x, y = data
     batch = BATCHES[how]
     if who == "plain":
         run = functools.partial(plain, x, y, batch)
-    elif not backends.available()[who]:
-        pytest.skip(f"{who} is not installed")
     else:
+        usable(who)
         model = neuron(who, x.shape[1])
+        model.warmup(batch)
         run = functools.partial(model.fit, x, y, batch_size=batch, epochs=EPOCHS, shuffle=False, verbose=0)
         (w, b), loss = plain(x, y, batch)
         # What is compared does the same thing.

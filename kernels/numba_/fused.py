@@ -81,12 +81,12 @@ class FusedStep:
     def _kernels(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys(map(_key, self.launches)))
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The name in the cache, which tells kernels and shapes."""
         return f"step-{hashlib.sha256(self.text.encode()).hexdigest()[:24]}.o"
 
-    @functools.cached_property
+    @property
     def text(self) -> str:
         """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
         lines = [f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels()]
