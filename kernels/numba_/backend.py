@@ -21,7 +21,8 @@ from fastnn.program import Program
 
 TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least half as long tell how fast a way is;
 MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
-TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take
+TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
+SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 SHORT_STEP_SECONDS, FUSE_AFTER_SECONDS = 30e-6, 0.2  # what such a step is, and how much of it is worth a compilation
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
@@ -92,6 +93,7 @@ class NumbaReplay:
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
+        self._settlings = 0  # how often
         self._short = 0.0  # seconds of short steps on one thread
         self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
         self._version = thread_limit.version()
@@ -166,7 +168,9 @@ class NumbaReplay:
                 if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
                     best = each
             self.threads, self.plan = best[0], self.plans[best[1]]
-            self._patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, TRIAL_SECONDS) for t in times.values()))
+            patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, TRIAL_SECONDS) for t in times.values()))
+            self._patience = patience * 2.0 ** min(0, self._settlings - SOON)
+            self._settlings += 1
         return done
 
     def _wants_trial(self, way: tuple[int, int]) -> bool:

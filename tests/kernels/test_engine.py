@@ -313,4 +313,4 @@ def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
         assert chain.run(1) == 1
         assert sum(map(len, chain.replay._trials.values())) == steps
     assert chain.replay.threads in (1, 2)
-    assert chain.replay._patience >= numba_backend.TRY_AGAIN_SECONDS
+    assert chain.replay._patience >= numba_backend.TRY_AGAIN_SECONDS / 2**numba_backend.SOON
