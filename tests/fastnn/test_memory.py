@@ -153,11 +153,20 @@ def test_values_cross_only_to_who_does_not_have_the_newest():
     assert block.arrays[0].tolist() == [2] * 4
     block.lend()  # only read: nothing to bring
     assert twin.ups == 1
+    block.lend(anew=True)
+    assert twin.ups == 1
     block.write()
     block.arrays[1][0, 0] = np.inf
     assert not block.finite()
     block.lend()
     assert (twin.ups, twin.downs) == (2, 1)
+    block.lend()
+    block.lend(anew=True)  # an array was handed out, and may have been changed
+    assert (twin.ups, twin.downs) == (3, 1)
+    block.returned()
+    block.read()
+    block.lend(anew=True)
+    assert (twin.ups, twin.downs) == (3, 2)
     kept = block.save()
     block.arrays[1][0, 0] = 5  # nobody said so: it is lost
     twin.values[...] = 0

@@ -87,6 +87,9 @@ def test_what_lies_elsewhere_or_is_not_alike_stays_apart():
     assert sizes(recorded(mixed)) == [35, 7]
     alone = [tuple(aligned(shape, np.float64) for _ in range(4)) for shape in SHAPES]
     assert sizes(recorded(alone)) == [35, 7, 32, 1, 9]
+    memory = [aligned((47,), np.float64) for _ in range(4)]  # side by side, but nobody says what lies between
+    near = [tuple(m[:35].reshape(5, 7) for m in memory), tuple(m[40:] for m in memory)]
+    assert sizes(recorded(near)) == [35, 7]
 
 
 def test_a_frozen_layer_parts_its_neighbours(backend):

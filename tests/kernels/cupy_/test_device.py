@@ -94,3 +94,19 @@ print(m.backend.name, fn.backends.current() != "cupy")
     assert len(told) == 3
     assert "needs an NVIDIA GPU" in told[0] or 'pip install "fastnn[cuda13]"' in told[0]
     assert last == "numpy True"
+
+
+def test_what_overlaps_on_the_host_overlaps_there():
+    host = np.arange(20.0)
+    parts = [host[2:9], host[5:12].reshape(7, 1), host[15:]]
+    places = device.Places(parts, "a test")
+    first, second, apart = (places.of(part) for part in parts)
+    assert second.data.ptr - first.data.ptr == 3 * 8
+    assert [array.shape for array in (first, second, apart)] == [(7,), (7, 1), (5,)]
+    with device.stream():
+        first.set(parts[0])
+        assert second.get()[:4, 0].tolist() == [5, 6, 7, 8]
+        apart.set(parts[2])
+        assert apart.get().tolist() == parts[2].tolist()
+    with pytest.raises(KeyError, match=r"no device memory for an array of shape \(20,\)"):
+        places.of(host)
