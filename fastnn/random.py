@@ -82,9 +82,9 @@ class Shuffle:
     """
 
     def __init__(self, seed: int, n: int, backend: Any) -> None:
-        self.n, self._backend = _int_below("n", n, 1 << 32), backend
+        self.n, self._backend = _int_below("n", n, 1 << 31), backend
         self._clock, self._order = np.zeros(3, np.int64), np.empty(n, np.int64)
-        words, work = np.empty(n, np.int64), np.empty(n + 6144, np.int64)
+        words, work = np.empty(n, np.int64), np.empty(n + 2048, np.int64)
         draw = [self._clock, words, check_seed(seed), SHUFFLE_STREAM]
         self._launches = [
             Launch(KERNELS["random_bits"], draw, np.dtype(np.float64)),

@@ -2,7 +2,7 @@
 
 import math
 
-from numba import carray, uint64
+from numba import carray, uint32
 
 from fastnn.kernels.contract import ITERATION
 from fastnn.kernels.numba_.native import kernel
@@ -100,9 +100,10 @@ def dropout(x, y, seed, stream, threshold, scale, start, stop, local):
     width = x.shape[1]
     x, y = rows(x, 0, len(x)), rows(y, 0, len(y))
     start, stop = start * width, stop * width
-    c = carray(stack(uint64(0)), (4, STACKED))
-    zero = x.dtype.type(0)
+    words, zero = carray(stack(uint32(0)), 4 * STACKED), x.dtype.type(0)
     for first in range(start // 4, (stop + 3) // 4, STACKED):
-        philox(seed, first, local[ITERATION], stream, c)
-        for i in range(max(start, 4 * first), min(stop, 4 * (first + STACKED))):
-            y[i] = x[i] * (scale if c[i & 3, (i >> 2) - first] >= threshold else zero)
+        philox(seed, first, local[ITERATION], stream, words)
+        begin, end = max(start, 4 * first), min(stop, 4 * (first + STACKED))
+        source, target, some = x[begin:end], y[begin:end], words[begin - 4 * first :]
+        for i in range(len(target)):
+            target[i] = source[i] * (scale if some[i] >= threshold else zero)

@@ -63,13 +63,15 @@ class NumbaBackend(HostBackend):
 
     def launch(self, launch: Launch) -> None:
         """Run one kernel now, on the calling thread; its reference where it has no native version."""
-        if not native.has(launch.kernel.name):
-            getattr(reference, launch.kernel.name)(*launch.values)
-            return
-        bound = launch.bound or Bound(launch)
+        bound = launch.bound
+        if bound is None:
+            if not native.has(launch.kernel.name):
+                getattr(reference, launch.kernel.name)(*launch.values)
+                return
+            bound = Bound(launch)
+            if not any(isinstance(value, Port) for value in launch.arrays):
+                launch.bound = bound
         bound()
-        if not any(isinstance(value, Port) for value in launch.arrays):
-            launch.bound = bound
 
     def replay(self, program: Program) -> NumbaReplay:
         """Prepare a captured program for replay."""

@@ -1,11 +1,13 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
-from numba import carray, uint64
+from numba import carray, njit, uint32
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
 from fastnn.kernels.numba_.words import STACKED, philox, rows, stack
+
+INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, which tells equal words apart
 
 
 @kernel
@@ -35,33 +37,63 @@ def check_finite(values, fault, code, start, stop):
 
 @kernel
 def random_bits(out, seed, stream, start, stop, local):
-    c = carray(stack(uint64(0)), (4, STACKED))
+    words = carray(stack(uint32(0)), 4 * STACKED)
     for first in range(start // 4, (stop + 3) // 4, STACKED):
-        philox(seed, first, local[ITERATION], stream, c)
-        for i in range(max(start, 4 * first), min(stop, 4 * (first + STACKED))):
-            out[i] = c[i & 3, (i >> 2) - first]
+        philox(seed, first, local[ITERATION], stream, words)
+        begin, end = max(start, 4 * first), min(stop, 4 * (first + STACKED))
+        piece, some = out[begin:end], words[begin - 4 * first :]
+        for i in range(len(piece)):
+            piece[i] = some[i]
+
+
+@njit(error_model="numpy")
+def sort_by_digits(keys, other, counts, bits, passes):
+    """Sort by the highest digits, from the lowest of them: each pass keeps the order of the one before, so ties stay.
+
+    An even number of passes leaves them in `keys`, an odd one in `other`.
+    """
+    size, mask = 1 << bits, (1 << bits) - 1
+    counts = counts[:size]
+    for digit in range(passes, 0, -1):
+        shift = KEY_BITS - digit * bits
+        counts[:] = 0
+        for key in keys:
+            counts[key >> shift & mask] += 1
+        place = 0
+        for value in range(size):
+            place, counts[value] = place + counts[value], place
+        for key in keys:
+            value = key >> shift & mask
+            other[counts[value]] = key
+            counts[value] += 1
+        keys, other = other, keys
+
+
+@njit(error_model="numpy")
+def insert(keys, most):
+    """Sort keys that are nearly in order; False where they are not, after `most` moves of them."""
+    moves = 0
+    for i in range(1, len(keys)):
+        key, j = keys[i], i
+        while j > 0 and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            j -= 1
+        keys[j] = key
+        moves += i - j
+        if moves > most:
+            return False
+    return True
 
 
 @kernel
 def order_of(words, order, work, start, stop):
-    """Sorts by digits, from the lowest: each pass keeps the order of the one before, so ties stay."""
+    """Two digits bring random words so near to their places that moving them there is less work than a third."""
     n = len(words)
-    bits, passes = (11, 3) if n >= 1024 else (8, 4)
-    size, mask = 1 << bits, (1 << bits) - 1
-    counts = work[n : n + passes * size]
-    counts[:] = 0
     for i in range(n):
-        for digit in range(passes):
-            counts[digit * size + (words[i] >> digit * bits & mask)] += 1
-    source, target = (work[:n], order) if passes % 2 else (order, work[:n])
-    for digit in range(passes):
-        places = counts[digit * size : (digit + 1) * size]
-        place = 0
-        for value in range(size):
-            place, places[value] = place + places[value], place
-        for i in range(n):
-            key = words[i] << 32 | i if digit == 0 else source[i]
-            value = (key >> 32 & 0xFFFFFFFF) >> digit * bits & mask
-            target[places[value]] = key if digit < passes - 1 else key & 0xFFFFFFFF
-            places[value] += 1
-        source, target = target, source
+        order[i] = words[i] << INDEX_BITS | i
+    other, counts = work[:n], work[n:]
+    sort_by_digits(order, other, counts, 8 if n < 8192 else 11, 2)
+    if not insert(order, n):  # these are not random
+        sort_by_digits(order, other, counts, 8, 4)
+    for i in range(n):
+        order[i] &= (1 << INDEX_BITS) - 1

@@ -174,22 +174,21 @@ def first_largest(row):
 
 
 @njit(error_model="numpy")
-def philox(seed, first, step, stream, c):
+def philox(seed, first, step, stream, words):
     """Words of Philox4x32-10 of STACKED counters (group, 0, step, stream) from group `first`; the key is the seed.
 
-    Word i of group first + j is in c[i, j]. Each round goes over all groups, as vectors.
+    Word i of group first + j is words[4 * j + i], of 32 bits. The groups are vectors, which stay in registers for all
+    rounds. Products of two numbers below 2**32 are single instructions: hence the masks.
     """
     low, half = uint64(0xFFFFFFFF), uint64(32)
     for j in range(STACKED):
-        c[0, j], c[1, j] = uint64(first + j) & low, uint64(0)
-        c[2, j], c[3, j] = uint64(step) & low, uint64(stream)
-    k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
-    for _ in range(10):
-        for j in range(STACKED):
-            p_0, p_1 = c[0, j] * uint64(0xD2511F53), c[2, j] * uint64(0xCD9E8D57)
-            c[0, j], c[2, j] = (p_1 >> half) ^ c[1, j] ^ k_0, (p_0 >> half) ^ c[3, j] ^ k_1
-            c[1, j], c[3, j] = p_1 & low, p_0 & low
-        k_0, k_1 = (k_0 + uint64(0x9E3779B9)) & low, (k_1 + uint64(0xBB67AE85)) & low
+        a, b, c, d = uint64(first + j), uint64(0), uint64(step), uint64(stream)
+        k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
+        for _ in range(10):
+            p_0, p_1 = (a & low) * uint64(0xD2511F53), (c & low) * uint64(0xCD9E8D57)
+            a, b, c, d = (p_1 >> half) ^ b ^ k_0, p_1 & low, (p_0 >> half) ^ d ^ k_1, p_0 & low
+            k_0, k_1 = (k_0 + uint64(0x9E3779B9)) & low, (k_1 + uint64(0xBB67AE85)) & low
+        words[4 * j], words[4 * j + 1], words[4 * j + 2], words[4 * j + 3] = a, b, c, d
 
 
 def namespace(real: types.Type) -> dict:

@@ -72,5 +72,17 @@ def test_random_bits_are_the_same_on_every_backend(run, count, seed, step, strea
 
 @pytest.mark.parametrize("words", [[9, 2**32 - 1, 9, 0, 9], [0], [2**31, 2**31 - 1, 255, 256, 65536, 1], [7] * 20])
 def test_order_of_sorts_and_keeps_ties_in_order(run, words):
-    order = run("order_of", words=np.array(words), order=(len(words),), work=(len(words) + 6144,)).order
-    assert order.tolist() == sorted(range(len(words)), key=words.__getitem__)
+    _check_order(run, np.array(words))
+
+
+@pytest.mark.parametrize("rows", [1000, 20_000])
+@pytest.mark.parametrize("limit", [3, 2**10, 2**16, 2**32])
+def test_order_of_sorts_words_that_are_alike(run, rows, limit):
+    words = np.random.default_rng(2).integers(0, limit, rows)
+    _check_order(run, words)
+    _check_order(run, 2**32 - 1 - words)
+
+
+def _check_order(run, words):
+    order = run("order_of", words=words, order=(len(words),), work=(len(words) + 2048,)).order
+    assert np.array_equal(order, np.argsort(words, kind="stable"))
