@@ -31,12 +31,12 @@ class Row:
     shapes: str
     split: str
     group: int  # kernels of one group take turns tile by tile
-    microseconds: float  # alone, on one thread, with its data in the cache
+    microseconds: float  # alone, with its data in the cache, on as many threads as are best for it
     share: float  # of the sum over all kernels
     flop: int
     bytes: int
     gflops: float
-    ceiling_share: float | None  # of the measured multiply-add rate of one core
+    ceiling_share: float | None  # of the measured multiply-add rate of so many cores
 
 
 class Explanation:
@@ -101,8 +101,8 @@ def explain(model: Any, batch_size: int = 32) -> Explanation:
         if step is None:
             why = model.uncaptured or "run_eagerly"
             raise ValueError(f"the model runs without capture ({why}): there is no program")
-        peak = ceilings().gflops.get(model.dtype.name, {}).get(1) if isinstance(model.backend, HostBackend) else None
-        return _measure(model, step, rows, peak)
+        peaks = ceilings().gflops.get(model.dtype.name, {}) if isinstance(model.backend, HostBackend) else {}
+        return _measure(model, step, rows, peaks)
 
 
 @contextlib.contextmanager
@@ -154,7 +154,7 @@ def step_seconds(model: Any, feed: Feed, launches: list[Launch]) -> tuple[float,
     feed.clock[:] = 0  # the ring and the table have REPEATS rows
     replay.run(1)  # compiles, and fills the caches
     best, spent, steps = np.inf, 0.0, 1
-    while spent < SECONDS:
+    while spent < SECONDS or not replay.threads:  # which are being measured, too
         feed.clock[:] = 0
         start = time.perf_counter()
         replay.run(steps)
@@ -164,14 +164,15 @@ def step_seconds(model: Any, feed: Feed, launches: list[Launch]) -> tuple[float,
     return best, replay
 
 
-def _measure(model: Any, step: Any, rows: int, peak: float | None) -> Explanation:
+def _measure(model: Any, step: Any, rows: int, peaks: dict[int, float]) -> Explanation:
     program, timed = step.replay.program, []
     for phase, launches in enumerate(program.phases):
-        timed += [(phase, launch, step_seconds(model, step.feed, [launch])[0]) for launch in launches]
+        timed += [(phase, launch, *step_seconds(model, step.feed, [launch])) for launch in launches]
     whole, replay = step_seconds(model, step.feed, program.launches)
-    total = sum(seconds for _, _, seconds in timed)
+    total = sum(seconds for _, _, seconds, _ in timed)
     table = []
-    for phase, launch, seconds in timed:
+    for phase, launch, seconds, alone in timed:
+        peak = peaks.get(alone.threads) or max(peaks.values(), default=None)
         flop, size = flops(launch), _bytes(launch)
         gflops = flop / seconds / 1e9
         table.append(Row(
@@ -179,7 +180,7 @@ def _measure(model: Any, step: Any, rows: int, peak: float | None) -> Explanatio
             seconds * 1e6, seconds / total, flop, size, gflops, gflops / peak if peak else None,
         ))  # fmt: skip
     title = f"{model.name}: training step, batch {rows}, {model.backend.name}, {model.dtype.name}"
-    return Explanation(table, whole * 1e6, max(replay.threads, 1), len(program.phases), title)
+    return Explanation(table, whole * 1e6, replay.threads, len(program.phases), title)
 
 
 def flops(launch: Launch) -> int:

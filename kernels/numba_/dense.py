@@ -3,7 +3,7 @@
 from numba import carray, njit
 
 from fastnn.kernels.numba_ import native
-from fastnn.kernels.numba_.native import NARROW, ROWS_WORD, SPREAD, SPREAD_ROWS, kernel
+from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile
 from fastnn.kernels.numba_.words import untyped
 
@@ -16,6 +16,7 @@ else:
     S = (8, 6, 4, 2, 1)
 
 ALIAS_BYTES = 2048
+WORTH_MOVING = 56  # rows or columns that use what was moved
 blocks = njit(error_model="numpy")(native.blocks)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
@@ -25,29 +26,37 @@ ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one 
 
 def walker(heights, vectors):
     """A function that computes a panel of columns, `vectors` wide, by tiles of these heights from the top down."""
+    packing, fetching = outer_tile(heights[0], vectors, packs=True), outer_tile(heights[0], vectors, fetches=True)
     tile_0, tile_1, tile_2, tile_3, tile_4 = (outer_tile(rows, vectors) for rows in heights)
     rows_0, rows_1, rows_2, rows_3, rows_4 = heights
 
     @njit(error_model="numpy")
-    def walk(a, a_row, a_step, b, b_row, more, more_row, c, c_row, m, columns, k, size, zero):
+    def walk(a, a_row, a_step, b, b_row, more, more_row, c, c_row, m, columns, k, packed, size, zero):
         i = 0
+        if packed:  # the first tile leaves a copy of the panel for the others, the second fetches the next panel
+            next_b, next_row, width = b + vectors * VECTOR_BYTES, b_row, vectors * VECTOR_BYTES // size
+            packing(a, a_row, a_step, b, b_row, more, more_row, c, c_row, packed, width, k, columns, zero)
+            b, b_row, i = packed, width, rows_0
+            a_i, c_i, more_i = a + i * a_row * size, c + i * c_row * size, more + i * more_row * size
+            fetching(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, next_b, next_row, k, columns, zero)
+            i += rows_0
         while i < m:
             a_i, c_i, left = a + i * a_row * size, c + i * c_row * size, m - i
             more_i = more + i * more_row * size
             if left >= rows_0 and left // 2 != rows_1:  # twice the second is better than the first and a rest of 2
-                tile_0(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
+                tile_0(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
                 i += rows_0
             elif left >= rows_1:
-                tile_1(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
+                tile_1(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
                 i += rows_1
             elif left >= rows_2:
-                tile_2(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
+                tile_2(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
                 i += rows_2
             elif left >= rows_3:
-                tile_3(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
+                tile_3(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
                 i += rows_3
             else:
-                tile_4(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, k, columns, zero)
+                tile_4(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
                 i += rows_4
 
     return walk
@@ -58,43 +67,67 @@ row_tile, narrow_tile = outer_tile(1, ROW_VECTORS), outer_tile(1, 1)
 
 
 @njit(error_model="numpy")
-def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, size, zero):
+def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
     """c = a b + bias for m rows, n columns and k products each.
 
-    Panels of columns are walked by tiles of rows, block by block of the sum: what a tile reads stays in the cache.
+    Panels of columns are walked by tiles of rows, for some rows and for a block of the sum at a time: what a tile
+    reads stays in the cache. Where it would not, since successive rows compete for the same lines, the blocks of a
+    and the panels of b are copied to `space`; 0 stands for none.
     """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
     parts = blocks(k)
-    for part in range(parts):
-        first, last = k * part // parts, k * (part + 1) // parts
-        a_k, depth = a + first * a_step * size, last - first
-        for j in range(0, n, panel):
-            columns = min(n - j, panel)
-            b_k, c_j = b + (first * b_row + j) * size, c + j * size
-            more, more_row = (bias + j * size if bias else 0, 0) if part == 0 else (c_j, c_row)
-            if columns <= lanes:
-                thin(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
-            elif m > 1 or columns <= 2 * lanes:
-                wide(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, m, columns, depth, size, zero)
-            else:
-                row_tile(a_k, a_row, a_step, b_k, b_row, more, more_row, c_j, c_row, depth, columns, zero)
+    height = balanced(m)
+    moves = space and n >= WORTH_MOVING and aliases(max(a_row, a_step), size)
+    packs = space and aliases(b_row, size)
+    copy = space + 2 * VECTOR_BYTES * (k // parts + 1)
+    for i in range(0, m, height):
+        rows = min(m - i, height)
+        packed = space if packs and rows >= WORTH_MOVING else 0
+        for part in range(parts):
+            first, last = k * part // parts, k * (part + 1) // parts
+            a_k, row, step, depth = a + (i * a_row + first * a_step) * size, a_row, a_step, last - first
+            if moves:
+                if a_step == 1:
+                    spread(a_k, a_row, rows, depth, copy, depth + SPREAD, size, zero)
+                    a_k, row = copy, depth + SPREAD
+                else:
+                    spread(a_k, a_step, depth, rows, copy, rows + SPREAD, size, zero)
+                    a_k, step = copy, rows + SPREAD
+            for j in range(0, n, panel):
+                columns = min(n - j, panel)
+                b_k, c_j = b + (first * b_row + j) * size, c + (i * c_row + j) * size
+                more, more_row = (bias + j * size if bias else 0, 0) if part == 0 else (c_j, c_row)
+                if columns <= lanes:
+                    thin(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, rows, columns, depth, 0, size, zero)
+                elif m > 1 or columns <= 2 * lanes:
+                    wide(
+                        a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, rows, columns, depth, packed,
+                        size, zero,
+                    )  # fmt: skip
+                else:
+                    row_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, 0, depth, columns, zero)
 
 
 @njit(error_model="numpy")
-def aliases(width, size, rows, uses):
-    """True when successive rows compete for the same cache lines, and are used often enough to move them."""
-    return width * size % ALIAS_BYTES == 0 and rows >= 4 and uses >= 64
+def balanced(rows):
+    """How many rows to take at a time, so that the last are not few."""
+    pieces = (rows + CHUNK - 1) // CHUNK
+    return min((rows + pieces * R[0] - 1) // (pieces * R[0]) * R[0], CHUNK)
 
 
 @njit(error_model="numpy")
-def spread(a, rows, width, target, size, zero):
-    """Copy rows to where they are `width + SPREAD` numbers apart."""
+def aliases(width, size):
+    """True when successive rows compete for the same lines of the cache."""
+    return width * size % ALIAS_BYTES == 0
+
+
+@njit(error_model="numpy")
+def spread(a, stride, rows, width, target, target_stride, size, zero):
+    """Copy rows of `width` numbers to where they are closer together."""
     step = 2 * VECTOR_BYTES // size
-    j = 0
-    while j < width:
-        copy_columns(a + j * size, width, target + j * size, width + SPREAD, rows, min(step, width - j), zero)
-        j += step
+    for j in range(0, width, step):
+        copy_columns(a + j * size, stride, target + j * size, target_stride, rows, min(step, width - j), zero)
 
 
 @njit(error_model="numpy")
@@ -119,19 +152,10 @@ def dense(x, weight, bias, z, start, stop, local):
         rows = stop - start
         transposed_product(x_start, inputs, moved, bias.ctypes.data, z_start, rows, outputs, inputs, size, zero)
         return
-    moves = aliases(inputs, size, stop - start, outputs)
-    n = start
-    while n < stop:
-        rows = min(stop - n, SPREAD_ROWS) if moves else stop - n
-        a, a_row = x.ctypes.data + n * inputs * size, inputs
-        if moves:
-            spread(a, rows, inputs, moved, size, zero)
-            a, a_row = moved, inputs + SPREAD
-        product(
-            a, a_row, 1, weight.ctypes.data, outputs, bias.ctypes.data,
-            z.ctypes.data + n * outputs * size, outputs, rows, outputs, inputs, size, zero,
-        )  # fmt: skip
-        n += rows
+    product(
+        x.ctypes.data + start * inputs * size, inputs, 1, weight.ctypes.data, outputs, bias.ctypes.data,
+        z.ctypes.data + start * outputs * size, outputs, stop - start, outputs, inputs, moved, size, zero,
+    )  # fmt: skip
 
 
 @kernel
@@ -144,7 +168,7 @@ def dense_dweight(x, dz, dweight, start, stop, local):
         across = carray(untyped(local[ROWS_WORD]), (outputs, rows), dweight.dtype)
         product(
             dz.ctypes.data, 1, outputs, x.ctypes.data + start * size, inputs, 0,
-            across.ctypes.data, rows, outputs, rows, n, size, x.dtype.type(0),
+            across.ctypes.data, rows, outputs, rows, n, 0, size, x.dtype.type(0),
         )  # fmt: skip
         for i in range(rows):
             for o in range(outputs):
@@ -152,7 +176,8 @@ def dense_dweight(x, dz, dweight, start, stop, local):
         return
     product(
         x.ctypes.data + start * size, 1, inputs, dz.ctypes.data, outputs, 0,
-        dweight.ctypes.data + start * outputs * size, outputs, stop - start, outputs, n, size, x.dtype.type(0),
+        dweight.ctypes.data + start * outputs * size, outputs, stop - start, outputs, n, local[ROWS_WORD],
+        size, x.dtype.type(0),
     )  # fmt: skip
 
 
@@ -165,20 +190,19 @@ def dense_dx(dz, weight, dx, start, stop, local):
         transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
         product(
             dz.ctypes.data + start * outputs * size, outputs, 1, moved, inputs, 0,
-            dx.ctypes.data + start * inputs * size, inputs, stop - start, inputs, outputs, size, zero,
+            dx.ctypes.data + start * inputs * size, inputs, stop - start, inputs, outputs, 0, size, zero,
         )  # fmt: skip
         return
-    moves = aliases(outputs, size, stop - start, inputs)
-    n = start
-    while n < stop:
-        rows = min(stop - n, SPREAD_ROWS) if moves else stop - n
+    moves = inputs >= WORTH_MOVING and aliases(outputs, size)
+    height = balanced(stop - start) if moves else stop - start
+    for n in range(start, stop, height):
+        rows = min(stop - n, height)
         a, a_row = dz.ctypes.data + n * outputs * size, outputs
         if moves:
-            spread(a, rows, outputs, moved, size, zero)
+            spread(a, outputs, rows, outputs, moved, outputs + SPREAD, size, zero)
             a, a_row = moved, outputs + SPREAD
         c = dx.ctypes.data + n * inputs * size
         transposed_product(a, a_row, weight.ctypes.data, 0, c, rows, inputs, outputs, size, zero)
-        n += rows
 
 
 @njit(error_model="numpy")
@@ -223,7 +247,7 @@ def column_sum(dz, dbias, start, stop, local):
         columns = min(stop - j, ROW_VECTORS * lanes)
         b, c = dz.ctypes.data + j * size, dbias.ctypes.data + j * size
         if columns <= lanes:
-            narrow_tile(a, 0, 0, b, outputs, 0, 0, c, 0, n, columns, zero)
+            narrow_tile(a, 0, 0, b, outputs, 0, 0, c, 0, 0, 0, n, columns, zero)
         else:
-            row_tile(a, 0, 0, b, outputs, 0, 0, c, 0, n, columns, zero)
+            row_tile(a, 0, 0, b, outputs, 0, 0, c, 0, 0, 0, n, columns, zero)
         j += columns

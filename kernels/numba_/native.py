@@ -36,8 +36,10 @@ from fastnn.kernels.threads import cores
 MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
 SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
 SCRATCH_WORD = 4  # where `local` holds the address of the scratch space; before it stands the clock
-ROWS_WORD = 5  # and that of the space for copied rows of a matrix
-SPREAD, SPREAD_ROWS = 16, 56  # copied rows lie that much further apart; so many are copied at a time
+ROWS_WORD = 5  # and that of the space for copied parts of matrices
+PANEL_BYTES = 128  # of columns that are walked together, at most
+SPREAD = 16  # copied rows lie that much further apart
+CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
 NARROW = 16  # layers with at most so many outputs have their weights transposed for the gradient of the input
 LOCAL_WORDS = 8
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
@@ -125,15 +127,20 @@ def blocks(length: int) -> int:
     return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
 
 
-_COPYING = {"dense": 1, "dense_dx": 1, "dense_dweight": 2, "column_sum": 1}  # the index of what is like the weights
-
-
 def copied_bytes(contract: Kernel, values: list) -> int:
     """The space a launch needs for copied or transposed parts of its matrices."""
-    if contract.name not in _COPYING:
+    if contract.name == "column_sum":
+        return 64
+    if contract.name not in ("dense", "dense_dx", "dense_dweight"):
         return 0
-    weight = np.atleast_2d(values[_COPYING[contract.name]])
-    return max(SPREAD_ROWS * (max(weight.shape) + SPREAD), weight.shape[0] * NARROW) * weight.itemsize
+    n, (inputs, outputs) = len(values[0]), values[2 if contract.name == "dense_dweight" else 1].shape
+    rows, depth = {
+        "dense": (n, inputs // blocks(inputs) + 1),
+        "dense_dx": (n, outputs),
+        "dense_dweight": (inputs, n // blocks(n) + 1),
+    }[contract.name]
+    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), inputs * NARROW
+    return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
 
 
 _SCALARS = {"float": "real(bits(block_words[{}]))", "double": "bits(block_words[{}])", "int": "block_words[{}]"}

@@ -49,6 +49,8 @@ class Group:
         if kind == "params":
             size = LONG_TILE_BYTES if len(self.launches[0].args[0]) >= LONG else TILE_BYTES
             return max(size // row // 14 * 14, 14)
+        if self.weights > WEIGHTS_IN_CACHE:
+            return count  # the products go through them piece by piece
         return max(8 * TILE_BYTES // row // 56 * 56, 56)
 
     def scratch(self, program: Program) -> np.ndarray | None:

@@ -35,7 +35,7 @@ def dense_slabs(x, weight, parts, start, stop):
         left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
         product(
             x.ctypes.data + left * size, inputs, 1, weight.ctypes.data + left * outputs * size, outputs, 0,
-            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, size, x.dtype.type(0),
+            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, 0, size, x.dtype.type(0),
         )  # fmt: skip
 
 

@@ -91,6 +91,11 @@ class Vector:
             name = f"llvm.masked.store.{self.suffix}.p0"
             self._call(name, ir.VoidType(), [value, pointer, I32(self.bytes), mask])
 
+    def fetch(self, address: ir.Value) -> None:
+        """Bring a line of memory to the second-level cache."""
+        pointer = self.builder.inttoptr(address, ir.IntType(8).as_pointer())
+        self._call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(2), I32(1)])
+
     def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
         return self._call(f"llvm.fma.{self.suffix}", self.type, [a, b, c])
 
@@ -155,20 +160,21 @@ def loop(builder: ir.IRBuilder, count: ir.Value, step: int, carried: list, body)
     return values
 
 
-def outer_tile(rows: int, vectors: int):
+def outer_tile(rows: int, vectors: int, packs: bool = False, fetches: bool = False):
     """c[r, j] = sum_k a[r, k] b[k, j] + more[r, j] for `rows` rows and at most `vectors` vectors of columns.
 
     Arrays are given by the address of their first element and by strides in elements: a[r, k] lies at
     r * a_row + k * a_step; b, c and more have contiguous columns. A `more` of 0 adds nothing. Vectors are masked to
-    the columns that exist. `zero` carries the element type.
+    the columns that exist. `zero` carries the element type. A tile that `packs` copies the rows of b to `other`, from
+    where others may read them; one that `fetches` brings the rows at `other` into the cache, for those to come.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, a_step, b, b_row, more, more_row, c, c_row, k_count, columns, zero):
-        signature = types.void(*[types.intp] * 11, zero)
+    def tile(typing, a, a_row, a_step, b, b_row, more, more_row, c, c_row, other, other_row, k_count, columns, zero):
+        signature = types.void(*[types.intp] * 13, zero)
 
         def generate(context, builder, signature, args):
-            a, a_row, a_step, b, b_row, more, more_row, c, c_row, k_count, columns, _ = args
+            a, a_row, a_step, b, b_row, more, more_row, c, c_row, other, other_row, k_count, columns, _ = args
             v = Vector(builder, zero)
             masks = [v.mask(builder.sub(columns, I64(j * v.lanes))) for j in range(vectors)]
             if vectors == 2:
@@ -179,6 +185,12 @@ def outer_tile(rows: int, vectors: int):
 
             def step(k, sums):
                 a_k, b_k = v.address(a, builder.mul(k, a_step)), load_row(v.address(b, builder.mul(k, b_row)))
+                for j in range(vectors):
+                    at = v.address(other, builder.mul(k, other_row), I64(j * v.lanes))
+                    if packs:
+                        v.store(b_k[j], at, masks[j])
+                    elif fetches:
+                        v.fetch(at)
                 results = []
                 for r in range(rows):
                     scalar = v.broadcast(v.address(a_k, builder.mul(a_row, I64(r))))

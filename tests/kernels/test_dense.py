@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-# Rows around the height of a register tile, columns around the width of vectors, and inner axes of all kinds.
+# Rows around the height of a register tile, columns around the width of vectors, and inner axes of all kinds; the last
+# have rows that compete for the same lines of a cache.
 SHAPES = [
     (1, 1, 1),
     (3, 37, 53),
@@ -22,6 +23,9 @@ SHAPES = [
     (30, 21, 300),
     (70, 64, 512),
     (70, 512, 65),
+    (190, 512, 576),
+    (190, 576, 512),
+    (345, 550, 545),
 ]
 shapes = pytest.mark.parametrize("n, i, o", SHAPES)
 
