@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.memory import Block
 
@@ -13,21 +11,28 @@ from fastnn.memory import Block
 class Backup:
     """Copies of a model's weights and of what its optimizer keeps, at the beginning of a pass over the data.
 
-    The memory of the copies is used again for every pass: new memory would cost more than the copying.
+    The memory of the copies is used again for every pass: new memory would cost more than the copying. What trains
+    the model stays where it is, once there are steps, which know the addresses: so it is looked up once.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.blocks: list[Block] = []
+        self.weights: list[Block] = []
         self.copies: list[Any] = []
 
     def take(self) -> None:
         """Copy everything as it is now."""
         self.iterations = self.model.optimizer.iterations
-        blocks = self.model.blocks()
-        if list(map(id, blocks)) != list(map(id, self.blocks)):
-            self.blocks, self.copies = blocks, [None] * len(blocks)
+        if not self.blocks:
+            self.blocks = self.model.blocks()
+            self.weights = list({p.block for p in self.model.parameters})
+            self.copies = [None] * len(self.blocks)
         self.copies = [block.save(copy) for block, copy in zip(self.blocks, self.copies, strict=True)]
+
+    def finite(self) -> bool:
+        """True while no weight is NaN or infinite."""
+        return all(block.finite() for block in self.weights)
 
     def restore(self) -> None:
         """Put everything back, and the clock to the beginning of the pass."""
@@ -55,13 +60,7 @@ class Backup:
         for step, count in parts:
             step.refresh()
             for _ in range(min(count, limit - done)):
-                if not step.run(1) or not finite(self.model):
+                if not step.run(1) or not self.finite():
                     return done
                 done += 1
         return done
-
-
-def finite(model: Any) -> bool:
-    """True while no weight is NaN or infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return all(block.finite() for block in {p.block for p in model.parameters})

@@ -84,6 +84,8 @@ def as_finite_pair(model: Any, data: Any, argument: str) -> tuple[Any, Any]:
 
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Contiguous and aligned, in the network's dtype, in which what is too large becomes infinite."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
     with np.errstate(over="ignore"):
         return np.require(array, dtype, ["C", "A"])
 
@@ -141,12 +143,15 @@ def _labels(array: np.ndarray, classes: int, argument: str) -> np.ndarray:
             f"{argument} must be integer labels of shape (N,), got {array.shape}; "
             "one-hot rows want loss='categorical_crossentropy'"
         )
-    with np.errstate(invalid="ignore"):
-        labels = array.astype(np.int64)
-    if array.dtype.kind == "f" and not np.array_equal(labels, array):
-        raise ValueError(f"{argument} must be integer labels, got {array.dtype} with fractions or NaN")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
+    if array.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            labels = array.astype(np.int64)
+        if not np.array_equal(labels, array):
+            raise ValueError(f"{argument} must be integer labels, got {array.dtype} with fractions or NaN")
+    else:
+        labels = array.astype(np.int64)  # a copy: nobody can change them once they were looked at
+    if labels.view(np.uint64).max() >= classes:  # or below 0
+        low, high = int(labels.min()), int(labels.max())
         raise ValueError(f"{argument} must be labels from 0 to {classes - 1}, got {low if low < 0 else high}")
     return labels.reshape(-1, 1)
 

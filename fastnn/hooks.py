@@ -5,6 +5,7 @@ Names and arguments are those of Keras 3. Epochs are counted from 0.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -102,9 +103,6 @@ class CallbackList(Callback):
             _check_callback(callback)
         self.set_params(params)
         self.set_model(model)
-        self.wants_batches = self._overrides("on_train_batch_begin", "on_train_batch_end")
-        self.wants_test_batches = self._overrides("on_test_batch_begin", "on_test_batch_end")
-        self.wants_predict_batches = self._overrides("on_predict_batch_begin", "on_predict_batch_end")
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -115,6 +113,21 @@ class CallbackList(Callback):
         super().set_params(params)
         for callback in self.callbacks:
             callback.set_params(params)
+
+    @functools.cached_property
+    def wants_batches(self) -> bool:
+        """True when a callback has hooks of training steps."""
+        return self._overrides("on_train_batch_begin", "on_train_batch_end")
+
+    @functools.cached_property
+    def wants_test_batches(self) -> bool:
+        """True when a callback has hooks of the batches of an evaluation."""
+        return self._overrides("on_test_batch_begin", "on_test_batch_end")
+
+    @functools.cached_property
+    def wants_predict_batches(self) -> bool:
+        """True when a callback has hooks of the batches of a prediction."""
+        return self._overrides("on_predict_batch_begin", "on_predict_batch_end")
 
     def _overrides(self, *hooks: str) -> bool:
         for callback, hook in itertools.product(self.callbacks, hooks):

@@ -79,7 +79,7 @@ class Block:
             return self.twin.save(copy)
         if not isinstance(copy, np.ndarray):
             copy = np.empty_like(self.flat)
-        np.copyto(copy, self.flat)
+        copy[...] = self.flat
         return copy
 
     def restore(self, copy: Any) -> None:
@@ -93,10 +93,10 @@ class Block:
 
     def finite(self) -> bool:
         """True while no value is NaN or infinite."""
-        whole = self.twin.finite() if self._newest == TWIN else np.isfinite(self.flat.sum())
+        whole = self.twin.finite() if self._newest == TWIN else np.isfinite(self.flat).all()
         if whole:
             return True
-        self.read()  # a sum may overflow, and NaN between the arrays harms nobody
+        self.read()  # a twin's sum may overflow, and NaN between the arrays harms nobody
         return all(bool(np.isfinite(array).all()) for array in self.arrays)
 
     def leave_device(self) -> None:

@@ -281,12 +281,16 @@ class Sequential:
     def prepare_training(self) -> None:
         """Make what the optimizer keeps for each parameter; it begins anew when other parameters are to be trained."""
         trained = self.trainable_parameters
-        if self._trained is not None and list(map(id, trained)) != list(map(id, self._trained)):
+        if trained == self.steps.trained and self.optimizer.fits(trained):
+            return
+        changed = self._trained is not None and trained != self._trained
+        if changed:
             self.optimizer.reset()
+        if changed or self.steps.trained is not None:  # they know what was trained and kept until now
             self._forget_steps()
-        self._trained = trained
         self.settle()
         self.optimizer.build(trained)
+        self._trained = self.steps.trained = trained
 
     fit, evaluate, predict, train_on_batch = fit, evaluate, predict, train_on_batch
 

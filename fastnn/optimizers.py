@@ -89,14 +89,13 @@ class Optimizer(Configurable):
     def table(self, first: int, steps: int) -> np.ndarray:
         """Rates and corrections of the steps from `first`, shape (steps, columns), float64."""
         table = np.empty((steps, self.columns))
-        rate, scheduled = self._rate, isinstance(self._rate, schedules.LearningRateSchedule)
-        table[:, 0] = rate(np.arange(first, first + steps)) if scheduled else rate
-        if self.columns > 1:
-            self.corrections(first, table[:, 1:])
+        self.fill(table, first)
         return table
 
-    def corrections(self, first: int, out: np.ndarray) -> None:
-        """Fill the columns after the rate, for the steps from `first`."""
+    def fill(self, table: np.ndarray, first: int) -> None:
+        """Write rates and corrections of the steps from `first` into a table."""
+        rate, scheduled = self._rate, isinstance(self._rate, schedules.LearningRateSchedule)
+        table[:, 0] = rate(np.arange(first, first + len(table))) if scheduled else rate
 
     def update(self, ops: Any, parameter: Any, slots: list[Any], table: Any) -> None:
         """Change a parameter by its gradient."""
@@ -185,9 +184,10 @@ class RMSprop(Optimizer):
 
 
 @functools.lru_cache(64)
-def _bias_corrections(beta: float, part: int) -> np.ndarray:
+def _bias_corrections(betas: tuple[float, ...], part: int) -> np.ndarray:
     """1 / (1 - beta^t) for some steps t, from 1: powers take longer than a short run of steps."""
-    return 1 / (1 - beta ** np.arange(part * KEPT_STEPS + 1.0, (part + 1) * KEPT_STEPS + 1.0))
+    steps = np.arange(part * KEPT_STEPS + 1.0, (part + 1) * KEPT_STEPS + 1.0)
+    return 1 / (1 - np.power(betas, steps[:, None]))
 
 
 class Adam(Optimizer):
@@ -211,14 +211,14 @@ class Adam(Optimizer):
     def slot_names(self) -> tuple[str | None, ...]:
         return ("m", "v")
 
-    def corrections(self, first: int, out: np.ndarray) -> None:
+    def fill(self, table: np.ndarray, first: int) -> None:
+        super().fill(table, first)
         done = 0
-        while done < len(out):
+        while done < len(table):
             part, begin = divmod(first + done, KEPT_STEPS)
-            rows = slice(done, done + KEPT_STEPS - begin)
-            for column, beta in enumerate((self.beta_1, self.beta_2)):
-                out[rows, column] = _bias_corrections(beta, part)[begin : begin + len(out) - done]
-            done += KEPT_STEPS - begin
+            corrections = _bias_corrections((self.beta_1, self.beta_2), part)[begin : begin + len(table) - done]
+            table[done : done + len(corrections), 1:] = corrections
+            done += len(corrections)
 
     def scalars(self) -> tuple[float, ...]:
         return (self.beta_1, self.beta_2, self.epsilon, self.weight_decay)

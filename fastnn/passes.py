@@ -11,8 +11,8 @@ import numpy as np
 from fastnn.callbacks import CallbackList
 from fastnn.capture import Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.memory import on_host
-from fastnn.steps import BAD_INPUT, LOSS, PENALTY, Steps
+from fastnn.memory import Shape, on_host
+from fastnn.steps import BAD_INPUT, PENALTY, Steps
 
 SLICE_SECONDS = 0.05
 ADVICE = ": try a smaller learning rate"
@@ -58,12 +58,11 @@ def in_order(x: Any) -> np.ndarray | None:
     return getattr(x, "order", None)
 
 
-def _fill(port: Port, values: np.ndarray) -> None:
-    """Put values into a port: into the array that is there, if it fits, so that its address need not be told anew."""
-    if port.array is None or port.array.shape != values.shape:
-        port.array = values
-    else:
-        port.array[...] = values
+def _room(port: Port, shape: Shape) -> np.ndarray:
+    """Memory of this shape in a port: what is there, if it fits, so that its address need not be told anew."""
+    if port.array is None or port.array.shape != shape:
+        port.array = np.empty(shape)
+    return port.array
 
 
 def load(model: Any, kind: str, x: Any, y: Any, steps: int, order: np.ndarray | None = None) -> None:
@@ -71,10 +70,10 @@ def load(model: Any, kind: str, x: Any, y: Any, steps: int, order: np.ndarray | 
     feed = model.steps.feeds[kind]
     feed.x.array, feed.target.array = as_rows(x), as_rows(y)
     feed.order.array = in_order(x) if order is None else order
-    _fill(feed.ring, np.zeros((steps, PENALTY + 1 + len(model.metrics))))
-    _fill(feed.table, model.optimizer.table(model.optimizer.iterations, steps))
-    feed.clock[POSITION] = feed.clock[ROW] = 0
-    feed.clock[ITERATION] = model.optimizer.iterations
+    _room(feed.ring, (steps, PENALTY + 1 + len(model.metrics))).fill(0)
+    optimizer = model.optimizer
+    optimizer.fill(_room(feed.table, (steps, optimizer.columns)), optimizer.iterations)
+    feed.clock[POSITION], feed.clock[ITERATION], feed.clock[ROW] = 0, optimizer.iterations, 0
     feed.fault[0] = 0
 
 
@@ -106,18 +105,19 @@ def _raise_fault(step: Any, during: str) -> None:
     raise NonFiniteError(f"the loss is NaN or infinite at {where}{kept}")
 
 
-def measured(model: Any, kind: str, steps: int, rows: int, batch_size: int) -> Logs:
-    """Means over the first `steps` steps, which took `rows` rows in batches of `batch_size` and a shorter last one."""
-    ring = model.steps.feeds[kind].ring.array[:steps]
-    sums = ring.sum(axis=0)
-    loss = sums[LOSS]
-    if model.regularized:
+def measured(model: Any, kind: str, batch_size: int) -> Logs:
+    """Means over the steps of the pass that are done; all but the last one took `batch_size` rows."""
+    feed = model.steps.feeds[kind]
+    steps, _, rows = feed.clock.tolist()
+    ring = feed.ring.array[:steps]
+    loss, penalty, *sums = ring.sum(axis=0).tolist()
+    if penalty:
         sizes = np.full(steps, float(batch_size))
         sizes[-1] = rows - batch_size * (steps - 1)
-        loss += ring[:, PENALTY] @ sizes
-    values = {"loss": float(loss / rows)}
-    for column, metric in enumerate(model.metrics, PENALTY + 1):
-        values[metric.name] = float(sums[column] / rows)
+        loss += float(ring[:, PENALTY] @ sizes)
+    values = {"loss": loss / rows}
+    for metric, total in zip(model.metrics, sums, strict=True):
+        values[metric.name] = total / rows
     return values
 
 
@@ -136,9 +136,8 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
             for size in slices(count, hooks.wants_test_batches):
                 hooks.on_test_batch_begin(int(feed.clock[POSITION]))
                 run(model, step, size, " of the evaluation")
-                done, rows = int(feed.clock[POSITION]), int(feed.clock[ROW])
-                hooks.on_test_batch_end(done - 1, measured(model, "test", done, rows, batch_size))
-        logs = measured(model, "test", steps, len(x), batch_size)
+                hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, measured(model, "test", batch_size))
+        logs = measured(model, "test", batch_size)
         feed.clear()
     hooks.on_test_end(logs)
     return logs

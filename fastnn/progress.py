@@ -29,7 +29,7 @@ class ProgressBar:
         self.verbose = verbose
         self.epochs = epochs
         self.steps = steps
-        self._live = verbose in ("auto", 1) and _somebody_watches()
+        self.live = verbose in ("auto", 1) and _somebody_watches()
         self._bar: Any = None
         self._drawn_at = 0.0
         self._waiting: list[str] = []
@@ -44,7 +44,7 @@ class ProgressBar:
         self._before = epoch * self.steps if self.steps else self._before + self._step
         self._epoch, self._step, self._logs = epoch, 0, {}
         self._began_at = perf_counter()
-        if self._live and self._bar is None:
+        if self.live and self._bar is None:
             self._bar = self._new_bar()
             self._drawn_at = perf_counter()
 

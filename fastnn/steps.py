@@ -160,6 +160,7 @@ class Steps:
         self.model = model
         self.feeds = {kind: Feed() for kind in ("train", "test", "predict")}
         self.backup = Backup(model)
+        self.trained: list[Any] | None = None  # the parameters that these steps change, once that was settled
         self.in_training = False
         self._shuffle: random.Shuffle | None = None
         self.lock = threading.RLock()  # of layers, which keep on themselves what backward needs, and of the feeds

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastnn import automatic, passes
-from fastnn.backup import finite
 from fastnn.callbacks import CallbackList
 from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite
 from fastnn.errors import number_in, positive_int
 from fastnn.history import History
-from fastnn.kernels.contract import POSITION, ROW
+from fastnn.kernels.contract import POSITION
 from fastnn.passes import ADVICE, Logs, NonFiniteError
 from fastnn.progress import ProgressBar
 
@@ -79,7 +76,7 @@ def fit(
         for epoch in range(initial_epoch, epochs):
             hooks.on_epoch_begin(epoch)
             bar.begin_epoch(epoch)
-            with _training(self):
+            with _Training(self):
                 logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 measured = passes.evaluate(self, validation[0], validation[1], validation_batch, hooks)
@@ -140,20 +137,20 @@ def train_on_batch(self: Any, x: Any, y: Any, *, return_dict: bool = False) -> A
     _must_be_free(self)
     x, y = as_pair(self, x, y)
     rows = len(x)
-    with _training(self):
-        self.prepare_training()
+    self.prepare_training()
+    with _Training(self):
         backup = self.steps.backup
         backup.take()
         passes.load(self, "train", x, y, 1)
         step = self.steps.get("train", rows)
         step.refresh()
         passes.run(self, step, 1, "")
-        if not finite(self):
+        if not backup.finite():
             backup.restore()
             self.optimizer.iterations = backup.iterations
             kept = "the weights would be NaN or infinite after this step; they are those before it"
             raise NonFiniteError(kept + ADVICE)
-        return _result(passes.measured(self, "train", 1, rows, rows), return_dict)
+        return _result(passes.measured(self, "train", rows), return_dict)
 
 
 def _must_be_compiled(model: Any) -> None:
@@ -166,19 +163,21 @@ def _must_be_free(model: Any) -> None:
         raise RuntimeError("the model is being trained: a batch hook or another thread must not train it meanwhile")
 
 
-@contextlib.contextmanager
-def _training(model: Any) -> Iterator[None]:
-    """Keep others from the arrays of a pass until it is over; afterwards the user's data are let go."""
-    steps = model.steps
-    with steps.lock:
-        _must_be_free(model)
-        steps.in_training = True
-    try:
-        yield
-    finally:
-        with steps.lock:
-            steps.feeds["train"].clear()
-            steps.in_training = False
+class _Training:
+    """Keeps others from the arrays of a pass until it is over; afterwards the user's data are let go."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.steps = model, model.steps
+
+    def __enter__(self) -> None:
+        with self.steps.lock:
+            _must_be_free(self.model)
+            self.steps.in_training = True
+
+    def __exit__(self, *error: Any) -> None:
+        with self.steps.lock:
+            self.steps.feeds["train"].clear()
+            self.steps.in_training = False
 
 
 def _listed(callbacks: Any) -> list[Any]:
@@ -213,9 +212,9 @@ def _train_epoch(
             _train_part(model, step, count, batch_size, bar, hooks, during)
             if model.stop_training:
                 break
-        broken = not finite(model)
+        broken = not backup.finite()
     except NonFiniteError:
-        broken = not finite(model)
+        broken = not backup.finite()
         if not broken:
             raise
     if broken:
@@ -223,8 +222,7 @@ def _train_epoch(
         kept = "the weights are those before that step"
         raise NonFiniteError(f"the weights would be NaN or infinite after {where}; {kept}{ADVICE}")
     model.epochs_trained += 1
-    clock = model.steps.feeds["train"].clock
-    return passes.measured(model, "train", int(clock[POSITION]), int(clock[ROW]), batch_size)
+    return passes.measured(model, "train", batch_size)
 
 
 def _train_part(model: Any, step: Any, count: int, batch_size: int, bar: Any, hooks: Any, during: str) -> None:
@@ -237,10 +235,9 @@ def _train_part(model: Any, step: Any, count: int, batch_size: int, bar: Any, ho
             # The hook may have set another rate.
             feed.table.array[position] = model.optimizer.table(model.optimizer.iterations, 1)
         passes.run(model, step, size, during)
-        done, rows = int(feed.clock[POSITION]), int(feed.clock[ROW])
         if hooks.wants_batches:
-            hooks.on_train_batch_end(done - 1, passes.measured(model, "train", done, rows, batch_size))
-        if bar._live:
-            bar.update(done, passes.measured(model, "train", done, rows, batch_size))
+            hooks.on_train_batch_end(int(feed.clock[POSITION]) - 1, passes.measured(model, "train", batch_size))
+        if bar.live:
+            bar.update(int(feed.clock[POSITION]), passes.measured(model, "train", batch_size))
         if model.stop_training:
             break

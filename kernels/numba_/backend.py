@@ -34,8 +34,9 @@ class Bound:
     def __init__(self, launch: Launch) -> None:
         values = launch.values
         names = [array.name for array in launch.kernel.arrays]
-        self.clock = values[names.index("clock")] if "clock" in names else None
         self.local = np.zeros(native.LOCAL_WORDS, np.int64)
+        self.clock = values[names.index("clock")].data if "clock" in names else None
+        self.local_clock = self.local[: len(self.clock or ())].data
         needed = native.copied_bytes(launch.kernel, values)
         self.copied = aligned((needed,), np.uint8) if needed else self.local
         self.local[native.ROWS_WORD] = self.copied.ctypes.data
@@ -46,7 +47,7 @@ class Bound:
     def __call__(self, start: int = 0, stop: int | None = None) -> None:
         """Run the kernel for rows start..stop, by default for all, on the calling thread."""
         if self.clock is not None:
-            self.local[: len(self.clock)] = self.clock
+            self.local_clock[:] = self.clock
         block, local = self.addresses
         self.function(block, start, self.count if stop is None else stop, local)
 

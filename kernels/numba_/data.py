@@ -1,6 +1,6 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
-from numba import carray, njit, uint32
+from numba import carray, njit, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
@@ -50,7 +50,8 @@ def random_bits(out, seed, stream, start, stop, local):
 def sort_by_digits(keys, other, counts, bits, passes):
     """Sort by the highest digits, from the lowest of them: each pass keeps the order of the one before, so ties stay.
 
-    An even number of passes leaves them in `keys`, an odd one in `other`.
+    An even number of passes leaves them in `keys`, an odd one in `other`. Indices are unsigned: for others Numba would
+    look whether they count from the end.
     """
     size, mask = 1 << bits, (1 << bits) - 1
     counts = counts[:size]
@@ -58,13 +59,13 @@ def sort_by_digits(keys, other, counts, bits, passes):
         shift = KEY_BITS - digit * bits
         counts[:] = 0
         for key in keys:
-            counts[key >> shift & mask] += 1
+            counts[uint64(key >> shift & mask)] += 1
         place = 0
         for value in range(size):
             place, counts[value] = place + counts[value], place
         for key in keys:
-            value = key >> shift & mask
-            other[counts[value]] = key
+            value = uint64(key >> shift & mask)
+            other[uint64(counts[value])] = key
             counts[value] += 1
         keys, other = other, keys
 
@@ -75,13 +76,14 @@ def insert(keys, most):
     moves = 0
     for i in range(1, len(keys)):
         key, j = keys[i], i
-        while j > 0 and keys[j - 1] > key:
-            keys[j] = keys[j - 1]
-            j -= 1
-        keys[j] = key
-        moves += i - j
-        if moves > most:
-            return False
+        if keys[i - 1] > key:
+            while j > 0 and keys[j - 1] > key:
+                keys[j] = keys[j - 1]
+                j -= 1
+            keys[j] = key
+            moves += i - j
+            if moves > most:
+                return False
     return True
 
 

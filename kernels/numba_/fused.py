@@ -38,13 +38,14 @@ class FusedStep:
         self._phases = [len([launch for group in phase for launch in group.launches]) for phase in groups]
         self._blocks, self._rows = [blocks[id(launch)] for launch in self.launches], rows
         self._table = np.array([block.ctypes.data for block in self._blocks], np.int64)
+        self._table_at = self._table.ctypes.data
         self._thread: threading.Thread | None = None
         self.function: Callable[..., int] | None = None
 
     def run(self, steps: int, local_at: int, fault_at: int) -> int:
         """Run up to `steps` steps; returns how many were finished before a fault."""
         assert self.function is not None
-        return self.function(steps, self._table.ctypes.data, local_at, fault_at)
+        return self.function(steps, self._table_at, local_at, fault_at)
 
     def look(self) -> bool:
         """Take the function from the cache, if an earlier process left it there."""

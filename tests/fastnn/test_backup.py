@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.backup import finite
 from fastnn.kernels import threads as thread_limit
 
 rng = np.random.default_rng(6)
@@ -112,7 +111,7 @@ def test_a_huge_rate_leaves_the_last_finite_weights(backend, what):
     with pytest.raises(fn.NonFiniteError) as other:
         watched.fit(X, y, batch_size=BATCH, epochs=3, verbose=0, callbacks=[steps])
     assert str(one.value) == str(other.value)
-    assert finite(model)
+    assert model.steps.backup.finite()
     assert all(np.isfinite(s).all() for slots in model.optimizer.slots for s in slots if s is not None)
     step, epoch = map(int, re.search(r"step (\d+) of epoch (\d)", str(one.value)).groups())
     done = (epoch - 1) * 8 + step - 1

@@ -223,6 +223,18 @@ def test_freezing_and_thawing_between_fits_counts(backend):
     assert changed == [True, True, False, False]
 
 
+def test_an_optimizer_that_was_reset_begins_anew(backend):
+    one, other = (classifier() for _ in range(2))
+    for m in (one, other):
+        m.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossentropy")
+    one.fit(X, Y, verbose=0, shuffle=False)
+    other.set_weights(one.get_weights())
+    one.optimizer.reset()
+    for m in (one, other):
+        m.fit(X, Y, verbose=0, shuffle=False)
+    assert [w.tobytes() for w in one.get_weights()] == [w.tobytes() for w in other.get_weights()]
+
+
 def test_a_model_without_anything_to_train_still_measures(backend):
     m = classifier()
     for layer in m.layers:

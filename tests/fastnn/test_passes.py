@@ -136,6 +136,17 @@ def test_labels_come_in_any_form(backend, kind):
     assert same_bits(models[0], models[2])
 
 
+def test_labels_that_change_during_training_do_no_harm(backend):
+    """They were looked at, so nothing may make an index of what stands there later."""
+    labels = LABELS % 2
+    spoil = fn.callbacks.LambdaCallback(on_train_batch_begin=lambda step, logs: labels.fill(1 << 40))
+    models = [classifier() for _ in range(2)]
+    models[0].fit(X, labels.copy(), batch_size=8, verbose=0)
+    models[1].fit(X, labels, batch_size=8, verbose=0, callbacks=[spoil])
+    assert labels.min() == 1 << 40
+    assert same_bits(*models)
+
+
 def test_one_feature_may_come_flat(backend):
     x, y = np.linspace(-1, 1, 20), np.linspace(0, 2, 20)
     flat = fn.Sequential([fn.layers.Dense(1, input_shape=(1,))], seed=1)
