@@ -3,8 +3,8 @@
 A launch costs some 30 ns, and a kernel for all shapes takes its time to find its way; in a small network that is most
 of a step. So the modules of a program's kernels are linked below a function that calls them in turn, with argument
 blocks of which only the addresses are not constant; LLVM puts the calls in line and drops what these shapes do not
-need. It does not reorder sums, so the bits are the same. This takes LLVM about a second: a thread does it while steps
-are replayed as before, and the cache on disk keeps the result, which depends on kernels and shapes alone.
+need. It does not reorder sums, so the bits are the same. This takes LLVM half a second or more: a thread does it while
+steps are replayed as before, and the cache on disk keeps the result, which depends on kernels and shapes alone.
 """
 
 from __future__ import annotations
@@ -161,9 +161,9 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
     for function in program.functions:
         if not function.is_declaration and function.name != "fastnn_step":
             function.linkage = "internal"
+            function.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = True
-    options.inlining_threshold = 1_000_000
     machine = native.machine()
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(program, builder)
