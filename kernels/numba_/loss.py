@@ -4,91 +4,140 @@ from numba import carray, njit
 
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import normalize, shift, sum_of
-from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid
-from fastnn.kernels.numba_.words import STACKED, rows, sign, stack
+from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid, sigmoid_by
+from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, rows, sign, stack
 
 inlined = njit(error_model="numpy", forceinline=True)
 
 
-@inlined
-def exponentiate(y, start, stop):
-    """y = exp(y), over all rows as vectors."""
-    flat = rows(y, start, stop)
-    for i in range(len(flat)):
-        flat[i] = exp(flat[i])
+WORTH_TURNING = 8  # rows
 
 
 @inlined
-def normalize_and_log(y, loss, start, stop):
-    """Divide each row of y by its sum, and loss = log(sum) - loss."""
-    totals = carray(stack(y.dtype.type(0)), STACKED)
-    for first in range(start, stop, STACKED):
-        last = min(first + STACKED, stop)
-        for r in range(first, last):
-            totals[r - first] = normalize(y[r])
-        part = loss[first:last]
-        for i in range(len(part)):
-            part[i] = log(totals[i]) - part[i]
+def on_stack(zero):
+    """Memory for a block of narrow rows as columns, and for two numbers of each row."""
+    columns = carray(stack(zero), (STACK_COLUMNS, STACKED))
+    return columns, carray(stack(zero), STACKED), carray(stack(zero), STACKED)
+
+
+@inlined
+def softmax_block(z, y, columns, tops, totals):
+    """y = softmax(z) for at most STACKED rows; also each row's maximum, and its sum of exp(z - maximum).
+
+    Many narrow rows are turned into columns, so that the rows lie side by side in vectors, filled up with rows of
+    zeros. That changes no bits: short sums go from left to right here and there.
+    """
+    n, width = z.shape
+    real = z.dtype.type
+    if width < STACK_COLUMNS and n >= WORTH_TURNING:
+        padded = (n + STACK_COLUMNS - 1) // STACK_COLUMNS * STACK_COLUMNS
+        for j in range(width):
+            for i in range(n):
+                columns[j, i] = z[i, j]
+            for i in range(n, padded):
+                columns[j, i] = real(0)
+        for i in range(padded):
+            tops[i] = columns[0, i]
+            totals[i] = real(0)
+        for j in range(1, width):
+            for i in range(padded):
+                tops[i] = columns[j, i] if columns[j, i] > tops[i] else tops[i]
+        for j in range(width):
+            for i in range(padded):
+                columns[j, i] = exp(columns[j, i] - tops[i])
+                totals[i] += columns[j, i]
+        for j in range(width):
+            for i in range(padded):
+                columns[j, i] *= real(1) / totals[i]
+        for j in range(width):
+            for i in range(n):
+                y[i, j] = columns[j, i]
+    else:
+        for i in range(n):
+            tops[i] = shift(z[i], y[i])
+        flat = rows(y, 0, n)
+        for i in range(len(flat)):
+            flat[i] = exp(flat[i])
+        for i in range(n):
+            totals[i] = normalize(y[i])
 
 
 @kernel
 def softmax(z, y, start, stop):
-    for r in range(start, stop):
-        shift(z[r], y[r])
-    exponentiate(y, start, stop)
-    for r in range(start, stop):
-        normalize(y[r])
+    columns, tops, totals = on_stack(z.dtype.type(0))
+    for first in range(start, stop, STACKED):
+        last = min(first + STACKED, stop)
+        softmax_block(z[first:last], y[first:last], columns, tops, totals)
 
 
 @kernel
 def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale, start, stop):
-    for r in range(start, stop):
-        loss[r] = z[r, labels[r]] - shift(z[r], y[r])
-    exponentiate(y, start, stop)
-    normalize_and_log(y, loss, start, stop)
-    if len(dz):
-        probabilities, gradient = rows(y, start, stop), rows(dz, start, stop)
-        for i in range(len(gradient)):
-            gradient[i] = probabilities[i] * scale
-        for r in range(start, stop):
-            dz[r, labels[r]] -= scale
+    columns, tops, totals = on_stack(z.dtype.type(0))
+    for first in range(start, stop, STACKED):
+        last = min(first + STACKED, stop)
+        logits, wanted, part = z[first:last], labels[first:last], loss[first:last]
+        softmax_block(logits, y[first:last], columns, tops, totals)
+        for i in range(len(part)):
+            tops[i] = logits[i, wanted[i]] - tops[i]
+        for i in range(len(part)):
+            part[i] = log(totals[i]) - tops[i]
+        if len(dz):
+            probabilities, gradient = rows(y, first, last), rows(dz, first, last)
+            for i in range(len(gradient)):
+                gradient[i] = probabilities[i] * scale
+            dlogits = dz[first:last]
+            for i in range(len(part)):
+                dlogits[i, wanted[i]] -= scale
 
 
 @kernel
 def softmax_crossentropy(z, target, y, loss, dz, scale, start, stop):
-    zero = z.dtype.type(0)
-    for r in range(start, stop):
-        row, wanted = y[r], target[r]
-        shift(z[r], row)
-        loss[r] = zero
-        for j in range(len(row)):
-            loss[r] += wanted[j] * row[j]
-    exponentiate(y, start, stop)
-    for r in range(start, stop):
-        row, wanted = y[r], target[r]
-        mass = sum_of(wanted)
-        loss[r] = mass * log(normalize(row)) - loss[r]
-        if len(dz):
-            gradient = dz[r]
+    columns, tops, totals = on_stack(z.dtype.type(0))
+    for first in range(start, stop, STACKED):
+        last = min(first + STACKED, stop)
+        softmax_block(z[first:last], y[first:last], columns, tops, totals)
+        for i in range(last - first):
+            totals[i] = log(totals[i])
+        for r in range(first, last):
+            logits, row, wanted, top = z[r], y[r], target[r], tops[r - first]
+            mass = sum_of(wanted)
+            inner = z.dtype.type(0)
             for j in range(len(row)):
-                gradient[j] = (row[j] * mass - wanted[j]) * scale
+                inner += wanted[j] * (logits[j] - top)
+            loss[r] = mass * totals[r - first] - inner
+            if len(dz):
+                gradient = dz[r]
+                for j in range(len(row)):
+                    gradient[j] = (row[j] * mass - wanted[j]) * scale
+
+
+@inlined
+def logistic_loss(z, target, power):
+    """log(1 + e**z) - target z, from e**-|z|."""
+    return max(z, type(z)(0)) - z * target + log1p(power)
 
 
 @kernel
 def sigmoid_crossentropy(z, target, y, loss, dz, scale, start, stop):
-    zero = z.dtype.type(0)
     width = z.dtype.type(z.shape[1])
     logits, wanted, flat = rows(z, start, stop), rows(target, start, stop), rows(y, start, stop)
-    for i in range(len(flat)):
-        flat[i] = max(logits[i], zero) - logits[i] * wanted[i] + log1p(exp(-abs(logits[i])))
-    for r in range(start, stop):
-        loss[r] = sum_of(y[r]) / width
-    for i in range(len(flat)):
-        flat[i] = sigmoid(logits[i])
     if len(dz):
         gradient = rows(dz, start, stop)
         for i in range(len(flat)):
+            power = exp(-abs(logits[i]))
+            flat[i] = sigmoid_by(logits[i], power)
+            gradient[i] = logistic_loss(logits[i], wanted[i], power)
+        for r in range(start, stop):
+            loss[r] = sum_of(dz[r]) / width
+        for i in range(len(flat)):
             gradient[i] = (flat[i] - wanted[i]) * (scale / width)
+    else:
+        for i in range(len(flat)):
+            flat[i] = logistic_loss(logits[i], wanted[i], exp(-abs(logits[i])))
+        for r in range(start, stop):
+            loss[r] = sum_of(y[r]) / width
+        for i in range(len(flat)):
+            flat[i] = sigmoid(logits[i])
 
 
 @kernel

@@ -40,7 +40,10 @@ def _layout(real: types.Type) -> tuple[ir.IntType, int, int]:
 
 
 def polynomial(float64: tuple[float, ...], float32: tuple[float, ...] | None = None) -> Any:
-    """Return the native function x -> sum(c[k] * x**k), as fma by Horner's rule; c goes by the type of x."""
+    """Return the native function x -> sum(c[k] * x**k), c by the type of x, as fma by Estrin's scheme.
+
+    It pairs neighbours, (c[0] + c[1] x) + (c[2] + c[3] x) x**2 + ..., which wait less for each other than Horner's.
+    """
 
     @intrinsic
     def evaluate(typing_context: Any, x: types.Type) -> tuple[Any, Callable]:
@@ -48,10 +51,13 @@ def polynomial(float64: tuple[float, ...], float32: tuple[float, ...] | None = N
 
         def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             (x,) = arguments
-            y = ir.Constant(x.type, c[-1])
-            for coefficient in c[-2::-1]:
-                y = builder.fma(y, x, ir.Constant(x.type, coefficient))
-            return y
+            terms, power = [ir.Constant(x.type, coefficient) for coefficient in c], x
+            while len(terms) > 1:
+                odd = terms.pop() if len(terms) % 2 else None
+                terms = [builder.fma(b, power, a) for a, b in zip(terms[::2], terms[1::2], strict=True)]
+                terms += [] if odd is None else [odd]
+                power = builder.fmul(power, power)
+            return terms[0]
 
         return _real(x)(x), emit
 
@@ -119,7 +125,7 @@ def _split(typing_context, x):
 # --- constants ---
 
 ZERO, HALF, ONE, TWO = constant(0.0), constant(0.5), constant(1.0), constant(2.0)
-INFINITY, NAN = constant(math.inf), constant(math.nan)
+INFINITY = constant(math.inf)
 # Adding 1.5 * 2**mantissa_bits rounds to an integer and leaves that integer in the lowest bits.
 SHIFTER = constant(1.5 * 2.0**52, 1.5 * 2.0**23)
 
@@ -141,9 +147,8 @@ TANH_LIMIT = constant(20.0, 10.0)
 
 # log((1 + s) / (1 - s)) = 2s + s * (2/3 z + 2/5 z**2 + ...) with z = s**2 < 0.03, cut likewise.
 LOG_SERIES = polynomial(tuple(2 / (2 * k + 3) for k in range(11)), tuple(2 / (2 * k + 3) for k in range(4)))
-# Multiplying by LIFT = 2**LIFT_BITS makes every subnormal number normal.
-NORMAL_LOWEST = constant(2.0**-1022, 2.0**-126)
-LIFT, LIFT_BITS = constant(2.0**54, 2.0**24), constant(54.0, 24.0)
+# The same for z <= 1/9.
+LOG1P_SERIES = polynomial(tuple(2 / (2 * k + 3) for k in range(15)), tuple(2 / (2 * k + 3) for k in range(6)))
 
 ERF_NEAR, ERF_FURTHEST = constant(ERF_SPLIT), constant(ERF_LIMIT)
 ERF_NEAR_TOP, ERF_NEAR_BOTTOM, ERF_FAR_TOP, ERF_FAR_BOTTOM = map(polynomial, ERF_FLOAT64, ERF_FLOAT32)
@@ -188,42 +193,38 @@ def expm1(x):
 
 @inlined
 def log(x):
-    """Return the natural logarithm of x; -inf at 0, nan below.
+    """Return the natural logarithm of a normal x > 0; nan for nan.
 
     As in fdlibm's e_log.c: x = m * 2**k, f = m - 1, s = f / (2 + f), 1 + f = (1 + s) / (1 - s).
     """
-    subnormal = x < NORMAL_LOWEST(x)
-    lifted = x * LIFT(x)
-    shifted, m = _split(lifted if subnormal else x)
+    shifted, m = _split(x)
     k = shifted - SHIFTER(x)
-    k = k - LIFT_BITS(x) if subnormal else k
     f = m - ONE(x)
     s = f / (TWO(x) + f)
     z = s * s
     half_square = HALF(x) * f * f
     tail = fma(s, fma(z, LOG_SERIES(z), half_square), k * LOG_2_LOW(x)) - half_square
-    y = fma(k, LOG_2_HIGH(x), f + tail)
-    y = y if x < INFINITY(x) else x
-    y = NAN(x) if x < ZERO(x) else y
-    return -INFINITY(x) if x == ZERO(x) else y
+    return fma(k, LOG_2_HIGH(x), f + tail) + (x - x)
 
 
 @inlined
 def log1p(x):
-    """Return log(1 + x), accurate for small x too; -inf at -1, nan below."""
-    u = ONE(x) + x
-    # What rounding 1 + x lost (Knuth's two-sum); log(u + lost) = log(u) + lost / u to rounding.
-    added = u - ONE(x)
-    lost = (ONE(x) - (u - added)) + (x - added)
-    correction = lost / u
-    finite = (u > ZERO(x)) & (u < INFINITY(x))
-    return log(u) + (correction if finite else ZERO(x))
+    """Return log(1 + x) for 0 <= x <= 1, accurate for small x too."""
+    s = x / (TWO(x) + x)
+    z = s * s
+    return fma(s * z, LOG1P_SERIES(z), s + s)
 
 
 @inlined
 def sigmoid(x):
-    """Return 1 / (1 + e**-x)."""
-    return ONE(x) / (ONE(x) + exp(-x))
+    """Return 1 / (1 + e**-x), from a power that is never above 1."""
+    return sigmoid_by(x, exp(-abs(x)))
+
+
+@inlined
+def sigmoid_by(x, power):
+    """Return sigmoid(x) from e**-|x|."""
+    return (ONE(x) if x >= ZERO(x) else power) / (ONE(x) + power)
 
 
 @inlined

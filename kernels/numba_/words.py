@@ -10,7 +10,8 @@ from numba.extending import intrinsic
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, YIELD_AT
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
-STACKED = 64  # so many numbers, or four times so many, may a kernel keep on the stack
+STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
+STACK_COLUMNS = 16
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
 
 
@@ -119,10 +120,10 @@ def untyped(typing, word):
 
 @intrinsic
 def stack(typing, zero):
-    """A pointer to 4 * STACKED numbers of the type of `zero` on the thread's stack."""
+    """A pointer to STACK_COLUMNS * STACKED numbers of the type of `zero` on the thread's stack."""
 
     def generate(context, builder, signature, args):
-        return cgutils.alloca_once(builder, args[0].type, 4 * STACKED)
+        return cgutils.alloca_once(builder, args[0].type, STACK_COLUMNS * STACKED)
 
     return types.CPointer(zero)(zero), generate
 
