@@ -4,7 +4,7 @@ from numba import carray, njit
 
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
-from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile
+from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
 from fastnn.kernels.numba_.words import untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
@@ -63,7 +63,8 @@ def walker(heights, vectors):
 
 
 wide, thin = walker(R, 2), walker(S, 1)
-row_tile, narrow_tile = outer_tile(1, ROW_VECTORS), outer_tile(1, 1)
+long_tile = outer_tile(1, ROW_VECTORS)
+lone_1, lone_4 = row_tile(1, 4), row_tile(4, 4)
 
 
 @njit(error_model="numpy")
@@ -106,7 +107,19 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, ze
                         size, zero,
                     )  # fmt: skip
                 else:
-                    row_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, 0, depth, columns, zero)
+                    long_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, 0, depth, columns, zero)
+
+
+@njit(error_model="numpy")
+def lone_product(a, a_step, b, b_row, bias, c, n, k, size, zero):
+    """c = a b + bias for the only row there is, which has n columns."""
+    lanes = VECTOR_BYTES // size
+    for j in range(0, n, 4 * lanes):
+        b_j, bias_j, c_j, columns = b + j * size, bias + j * size if bias else 0, c + j * size, min(n - j, 4 * lanes)
+        if columns <= lanes:
+            lone_1(a, a_step, b_j, b_row, bias_j, c_j, k, columns, zero)
+        else:
+            lone_4(a, a_step, b_j, b_row, bias_j, c_j, k, columns, zero)
 
 
 @njit(error_model="numpy")
@@ -145,6 +158,11 @@ def dense(x, weight, bias, z, start, stop, local):
     inputs, outputs = weight.shape
     size, zero = x.itemsize, x.dtype.type(0)
     moved = local[ROWS_WORD]
+    if len(x) == 1 and blocks(inputs) == 1:
+        if start < stop:
+            bias_at, z_at = bias.ctypes.data, z.ctypes.data
+            lone_product(x.ctypes.data, 1, weight.ctypes.data, outputs, bias_at, z_at, outputs, inputs, size, zero)
+        return
     if outputs < NARROW and len(x) * (inputs - outputs * (inputs // 16 + 4)) > 2 * inputs * outputs:
         transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
         z_start = z.ctypes.data + start * outputs * size
@@ -241,13 +259,5 @@ def column_sum(dz, dbias, start, stop, local):
     size, zero = dz.itemsize, dz.dtype.type(0)
     one = carray(untyped(local[ROWS_WORD]), 1, dz.dtype)
     one[0] = 1
-    a, lanes = one.ctypes.data, VECTOR_BYTES // size
-    j = start
-    while j < stop:
-        columns = min(stop - j, ROW_VECTORS * lanes)
-        b, c = dz.ctypes.data + j * size, dbias.ctypes.data + j * size
-        if columns <= lanes:
-            narrow_tile(a, 0, 0, b, outputs, 0, 0, c, 0, 0, 0, n, columns, zero)
-        else:
-            row_tile(a, 0, 0, b, outputs, 0, 0, c, 0, 0, 0, n, columns, zero)
-        j += columns
+    b, c = dz.ctypes.data + start * size, dbias.ctypes.data + start * size
+    lone_product(one.ctypes.data, 0, b, outputs, 0, c, stop - start, n, size, zero)

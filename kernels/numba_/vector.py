@@ -219,6 +219,53 @@ def outer_tile(rows: int, vectors: int, packs: bool = False, fetches: bool = Fal
     return tile
 
 
+def row_tile(vectors: int, chains: int):
+    """c[j] = sum_k a[k] b[k, j] + more[j] for one row and at most `vectors` vectors of columns.
+
+    a[k] lies at k * a_step, b[k, j] at k * b_row + j. A lone row has few sums, which would wait for each other: so
+    each is made in chains, of every so manieth product, which are added in pairs at the end.
+    """
+
+    @intrinsic
+    def tile(typing, a, a_step, b, b_row, more, c, k_count, columns, zero):
+        signature = types.void(*[types.intp] * 8, zero)
+
+        def generate(context, builder, signature, args):
+            a, a_step, b, b_row, more, c, k_count, columns, _ = args
+            v = Vector(builder, zero)
+            places = [I64(j * v.lanes) for j in range(vectors)]
+            masks = [v.mask(builder.sub(columns, place)) for place in places]
+
+            def add(k, sums):
+                scalar, b_k = v.broadcast(v.address(a, builder.mul(k, a_step))), v.address(b, builder.mul(k, b_row))
+                loaded = [v.load(v.address(b_k, place), mask) for place, mask in zip(places, masks, strict=True)]
+                return [v.fma(scalar, value, total) for value, total in zip(loaded, sums, strict=True)]
+
+            def step(k, sums):
+                results = []
+                for i in range(chains):
+                    results += add(builder.add(k, I64(i)), sums[i * vectors : (i + 1) * vectors])
+                return results
+
+            whole = builder.mul(builder.sdiv(k_count, I64(chains)), I64(chains))
+            sums = loop(builder, whole, chains, [v.zero] * (chains * vectors), step)
+            sums[:vectors] = loop(builder, builder.sub(k_count, whole), 1, sums[:vectors], lambda k, first: add(
+                builder.add(whole, k), first
+            ))  # fmt: skip
+            while len(sums) > vectors:
+                half = len(sums) // 2
+                sums = [builder.fadd(low, high) for low, high in zip(sums[:half], sums[half:], strict=True)]
+            given = builder.icmp_signed("!=", more, I64(0))
+            for total, place, mask in zip(sums, places, masks, strict=True):
+                added = v.load(v.address(more, place), builder.and_(mask, v.splat(given, v.mask_type)))
+                v.store(builder.fadd(total, added), v.address(c, place), mask)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
 def columns_copy(vectors: int):
     """Copy `columns` numbers, at most `vectors` vectors wide, of each of some rows, from one stride to another."""
 
@@ -248,21 +295,35 @@ def columns_copy(vectors: int):
 
 @intrinsic
 def copy_row(typing, source, target, count, zero):
-    """Copy numbers that lie side by side; the last of them as a masked vector, so that short rows are quick, too."""
+    """Copy numbers that lie side by side, by whole vectors; the last one overlaps the one before.
+
+    Fewer numbers than a vector holds are copied by two shorter vectors. Nothing is masked: what was stored under a
+    mask can only be loaded when it has reached the cache.
+    """
     signature = types.void(types.intp, types.intp, types.intp, zero)
 
     def generate(context, builder, signature, args):
         source, target, count, _ = args
         v = Vector(builder, zero)
-        whole = builder.mul(builder.sdiv(count, I64(v.lanes)), I64(v.lanes))
 
-        def step(i, _):
-            v.store(v.load(v.address(source, i)), v.address(target, i))
+        def copy(lanes, at):
+            kind = ir.VectorType(v.real, lanes).as_pointer()
+            value = builder.load(builder.inttoptr(v.address(source, at), kind))
+            value.align = v.bytes
+            builder.store(value, builder.inttoptr(v.address(target, at), kind)).align = v.bytes
             return []
 
-        loop(builder, whole, v.lanes, [], step)
-        mask = v.mask(builder.sub(count, whole))
-        v.store(v.load(v.address(source, whole), mask), v.address(target, whole), mask)
+        def by(lanes):
+            last = builder.sub(count, I64(lanes))
+            with builder.if_else(builder.icmp_signed(">=", last, I64(0))) as (enough, few):
+                with enough:
+                    loop(builder, last, lanes, [], lambda i, _: copy(lanes, i))
+                    copy(lanes, last)
+                with few:
+                    if lanes > 1:
+                        by(lanes // 2)
+
+        by(v.lanes)
         return context.get_dummy_value()
 
     return signature, generate
