@@ -26,37 +26,33 @@ ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one 
 
 def walker(heights, vectors):
     """A function that computes a panel of columns, `vectors` wide, by tiles of these heights from the top down."""
-    packing, fetching = outer_tile(heights[0], vectors, packs=True), outer_tile(heights[0], vectors, fetches=True)
+    packing = outer_tile(heights[0], vectors, packs=True)
     tile_0, tile_1, tile_2, tile_3, tile_4 = (outer_tile(rows, vectors) for rows in heights)
     rows_0, rows_1, rows_2, rows_3, rows_4 = heights
 
     @njit(error_model="numpy")
     def walk(a, a_row, a_step, b, b_row, more, more_row, c, c_row, m, columns, k, packed, size, zero):
         i = 0
-        if packed:  # the first tile leaves a copy of the panel for the others, the second fetches the next panel
-            next_b, next_row, width = b + vectors * VECTOR_BYTES, b_row, vectors * VECTOR_BYTES // size
-            packing(a, a_row, a_step, b, b_row, more, more_row, c, c_row, packed, width, k, columns, zero)
-            b, b_row, i = packed, width, rows_0
-            a_i, c_i, more_i = a + i * a_row * size, c + i * c_row * size, more + i * more_row * size
-            fetching(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, next_b, next_row, k, columns, zero)
-            i += rows_0
+        if packed:  # the first tile leaves a copy of the panel for the others
+            packing(a, a_row, a_step, b, b_row, more, more_row, c, c_row, packed, k, columns, zero)
+            b, b_row, i = packed, vectors * VECTOR_BYTES // size, rows_0
         while i < m:
             a_i, c_i, left = a + i * a_row * size, c + i * c_row * size, m - i
             more_i = more + i * more_row * size
             if left >= rows_0 and left // 2 != rows_1:  # twice the second is better than the first and a rest of 2
-                tile_0(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
+                tile_0(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, k, columns, zero)
                 i += rows_0
             elif left >= rows_1:
-                tile_1(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
+                tile_1(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, k, columns, zero)
                 i += rows_1
             elif left >= rows_2:
-                tile_2(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
+                tile_2(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, k, columns, zero)
                 i += rows_2
             elif left >= rows_3:
-                tile_3(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
+                tile_3(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, k, columns, zero)
                 i += rows_3
             else:
-                tile_4(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, 0, k, columns, zero)
+                tile_4(a_i, a_row, a_step, b, b_row, more_i, more_row, c_i, c_row, 0, k, columns, zero)
                 i += rows_4
 
     return walk
@@ -107,7 +103,7 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, ze
                         size, zero,
                     )  # fmt: skip
                 else:
-                    long_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, 0, depth, columns, zero)
+                    long_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, depth, columns, zero)
 
 
 @njit(error_model="numpy")

@@ -306,24 +306,26 @@ def load_or_compile(name: str, dtype: str, compile_it: Callable[[], bytes]) -> i
 
 
 def compile_ahead(wanted: Iterable[tuple[str, str]]) -> None:
-    """Compile what is missing of these kernels, half of it by a second process: Numba uses one core only.
+    """Compile what is missing of these kernels together with a second process: Numba uses one core only.
 
-    Should that process fail, or find no folder to leave its half in, it is compiled here when it is needed.
+    That one begins at the other end of the list, and both load what the other has left in the cache. Should it fail,
+    or find no folder, all is compiled here.
     """
     missing = [key for key in dict.fromkeys(wanted) if key not in _addresses and is_built_in(key[0])]
     missing = [(name, dtype) for name, dtype in missing if cache().load(f"{name}-{dtype}.o") is None]
     if len(missing) < WORTH_A_PROCESS or cores() < 2 or not sys.executable or getattr(sys, "frozen", False):
         return
     _say_compiling()
-    text = f"from fastnn.kernels.numba_ import native\nfor key in {missing[1::2]}: native.address(*key)"
+    text = f"from fastnn.kernels.numba_ import native\nfor key in {missing[::-1]}: native.address(*key)"
     environment = {**os.environ, "FASTNN_QUIET": "1"}
     try:
         process = subprocess.Popen([sys.executable, "-c", text], env=environment, stderr=subprocess.DEVNULL)
     except OSError:
         return
-    with process:
-        for name, dtype in missing[::2]:
-            address(name, dtype)
+    for name, dtype in missing:
+        address(name, dtype)
+    process.terminate()  # it may still be making what is here already
+    process.wait()
 
 
 def load(code: bytes, symbol: str = "fastnn_kernel") -> int:

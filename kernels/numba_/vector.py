@@ -160,21 +160,21 @@ def loop(builder: ir.IRBuilder, count: ir.Value, step: int, carried: list, body)
     return values
 
 
-def outer_tile(rows: int, vectors: int, packs: bool = False, fetches: bool = False):
+def outer_tile(rows: int, vectors: int, packs: bool = False):
     """c[r, j] = sum_k a[r, k] b[k, j] + more[r, j] for `rows` rows and at most `vectors` vectors of columns.
 
     Arrays are given by the address of their first element and by strides in elements: a[r, k] lies at
     r * a_row + k * a_step; b, c and more have contiguous columns. A `more` of 0 adds nothing. Vectors are masked to
-    the columns that exist. `zero` carries the element type. A tile that `packs` copies the rows of b to `other`, from
-    where others may read them; one that `fetches` brings the rows at `other` into the cache, for those to come.
+    the columns that exist. `zero` carries the element type. A tile that `packs` copies its columns of b to `packed`,
+    row by row, for others to read them there, and brings the next columns into the cache.
     """
 
     @intrinsic
-    def tile(typing, a, a_row, a_step, b, b_row, more, more_row, c, c_row, other, other_row, k_count, columns, zero):
-        signature = types.void(*[types.intp] * 13, zero)
+    def tile(typing, a, a_row, a_step, b, b_row, more, more_row, c, c_row, packed, k_count, columns, zero):
+        signature = types.void(*[types.intp] * 12, zero)
 
         def generate(context, builder, signature, args):
-            a, a_row, a_step, b, b_row, more, more_row, c, c_row, other, other_row, k_count, columns, _ = args
+            a, a_row, a_step, b, b_row, more, more_row, c, c_row, packed, k_count, columns, _ = args
             v = Vector(builder, zero)
             masks = [v.mask(builder.sub(columns, I64(j * v.lanes))) for j in range(vectors)]
             if vectors == 2:
@@ -185,12 +185,9 @@ def outer_tile(rows: int, vectors: int, packs: bool = False, fetches: bool = Fal
 
             def step(k, sums):
                 a_k, b_k = v.address(a, builder.mul(k, a_step)), load_row(v.address(b, builder.mul(k, b_row)))
-                for j in range(vectors):
-                    at = v.address(other, builder.mul(k, other_row), I64(j * v.lanes))
-                    if packs:
-                        v.store(b_k[j], at, masks[j])
-                    elif fetches:
-                        v.fetch(at)
+                for j in range(vectors if packs else 0):
+                    v.store(b_k[j], v.address(packed, builder.mul(k, I64(vectors * v.lanes)), I64(j * v.lanes)), masks[j])
+                    v.fetch(v.address(b, builder.mul(k, b_row), I64((vectors + j) * v.lanes)))
                 results = []
                 for r in range(rows):
                     scalar = v.broadcast(v.address(a_k, builder.mul(a_row, I64(r))))
