@@ -24,12 +24,11 @@ class NonFiniteError(FloatingPointError):
     """Data, loss or weights were NaN or infinite: training stopped, with the weights of the step before."""
 
 
-def cut(steps: Steps, kind: str, rows: int, batch_size: int) -> list[tuple[Any, int]]:
-    """The full batches of a pass over what is loaded, and the short last one, as (step, how often)."""
-    shuffled = steps.feeds[kind].order.array is not None
+def cut(steps: Steps, kind: str, rows: int, batch_size: int, ordered: bool) -> list[tuple[Any, int]]:
+    """The full batches of a pass, and the short last one, as (step, how often); `ordered` where there is an order."""
     full, rest = divmod(rows, batch_size)
     parts = [(batch_size, full), (rest, 1)]
-    return [(steps.get(kind, size, shuffled), count) for size, count in parts if size and count]
+    return [(steps.get(kind, size, ordered), count) for size, count in parts if size and count]
 
 
 def slices(count: int, one_by_one: bool) -> Iterator[int]:
@@ -131,7 +130,7 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
     with model.steps.lock:  # all of the pass: another thread may want to evaluate, too
         load(model, "test", x, y, steps)
         hooks.on_test_begin()
-        for step, count in cut(model.steps, "test", len(x), batch_size):
+        for step, count in cut(model.steps, "test", len(x), batch_size, in_order(x) is not None):
             step.refresh()
             for size in slices(count, hooks.wants_test_batches):
                 hooks.on_test_batch_begin(int(feed.clock[POSITION]))
@@ -153,7 +152,7 @@ def predict(model: Any, x: Any, batch_size: int, hooks: CallbackList) -> np.ndar
         feed.x.array, feed.out.array, feed.order.array = x.reshape(len(x), -1), out.reshape(len(x), -1), in_order(x)
         feed.clock[POSITION] = feed.clock[ROW] = 0
         hooks.on_predict_begin()
-        for step, count in cut(model.steps, "predict", len(x), batch_size):
+        for step, count in cut(model.steps, "predict", len(x), batch_size, in_order(x) is not None):
             step.refresh()
             for size in slices(count, hooks.wants_predict_batches):
                 hooks.on_predict_batch_begin(int(feed.clock[POSITION]))

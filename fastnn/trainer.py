@@ -202,9 +202,9 @@ def _train_epoch(
     batch_size = min(batch_size, rows)
     backup = model.steps.backup
     backup.take()
+    parts = passes.cut(model.steps, "train", rows, batch_size, shuffle or passes.in_order(x) is not None)
     order = model.steps.shuffle(rows)(model.epochs_trained) if shuffle else None
     passes.load(model, "train", x, y, -(-rows // batch_size), order)
-    parts = passes.cut(model.steps, "train", rows, batch_size)
     during = f" of epoch {epoch + 1}"
     try:
         for step, count in parts:

@@ -25,6 +25,7 @@ TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least
 SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 SHORT_STEP_SECONDS, FUSE_AFTER_SECONDS = 30e-6, 0.2  # what such a step is, and how much of it is worth a compilation
+SHUFFLING = (("random_bits", "int64"), ("order_of", "int64"))  # kernels that come before the steps of an epoch
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
@@ -91,7 +92,7 @@ class NumbaReplay:
         self.program = program
         ways = [program.phases, in_slabs(program.phases, program.fault)]
         launches = [launch for phases in ways for phase in phases or () for launch in phase]
-        native.compile_ahead((launch.kernel.name, native.variant(launch)) for launch in launches)
+        native.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
         self.plans = [Plan(program, phases) for phases in ways if phases is not None]
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]

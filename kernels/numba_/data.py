@@ -1,11 +1,11 @@
 """Rows of a data set into a batch, rows of a batch back, and the check that they are finite."""
 
-from numba import carray, njit, uint32, uint64
+from numba import carray, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
-from fastnn.kernels.numba_.words import STACKED, philox, rows, stack
+from fastnn.kernels.numba_.words import STACKED, function, philox, rows, stack
 
 INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, which tells equal words apart
 
@@ -46,7 +46,7 @@ def random_bits(out, seed, stream, start, stop, local):
             piece[i] = some[i]
 
 
-@njit(error_model="numpy")
+@function
 def sort_by_digits(keys, other, counts, bits, passes):
     """Sort by the highest digits, from the lowest of them: each pass keeps the order of the one before, so ties stay.
 
@@ -70,7 +70,7 @@ def sort_by_digits(keys, other, counts, bits, passes):
         keys, other = other, keys
 
 
-@njit(error_model="numpy")
+@function
 def insert(keys, most):
     """Sort keys that are nearly in order; False where they are not, after `most` moves of them."""
     moves = 0

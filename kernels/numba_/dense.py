@@ -1,11 +1,11 @@
 """The matrix products of a fully connected layer, cut into register tiles; and the sum over rows."""
 
-from numba import carray, njit
+from numba import carray
 
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
-from fastnn.kernels.numba_.words import untyped
+from fastnn.kernels.numba_.words import function, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:
@@ -17,7 +17,7 @@ else:
 
 ALIAS_BYTES = 2048
 WORTH_MOVING = 56  # rows or columns that use what was moved
-blocks = njit(error_model="numpy")(native.blocks)
+blocks = function(native.blocks)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
@@ -30,7 +30,7 @@ def walker(heights, vectors):
     tile_0, tile_1, tile_2, tile_3, tile_4 = (outer_tile(rows, vectors) for rows in heights)
     rows_0, rows_1, rows_2, rows_3, rows_4 = heights
 
-    @njit(error_model="numpy")
+    @function
     def walk(a, a_row, a_step, b, b_row, more, more_row, c, c_row, m, columns, k, packed, size, zero):
         i = 0
         if packed:  # the first tile leaves a copy of the panel for the others
@@ -63,7 +63,7 @@ long_tile = outer_tile(1, ROW_VECTORS)
 lone_1, lone_4 = row_tile(1, 4), row_tile(4, 4)
 
 
-@njit(error_model="numpy")
+@function
 def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
     """c = a b + bias for m rows, n columns and k products each.
 
@@ -106,7 +106,7 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, ze
                     long_tile(a_k, row, step, b_k, b_row, more, more_row, c_j, c_row, 0, depth, columns, zero)
 
 
-@njit(error_model="numpy")
+@function
 def lone_product(a, a_step, b, b_row, bias, c, n, k, size, zero):
     """c = a b + bias for the only row there is, which has n columns."""
     lanes = VECTOR_BYTES // size
@@ -118,20 +118,20 @@ def lone_product(a, a_step, b, b_row, bias, c, n, k, size, zero):
             lone_4(a, a_step, b_j, b_row, bias_j, c_j, k, columns, zero)
 
 
-@njit(error_model="numpy")
+@function
 def balanced(rows):
     """How many rows to take at a time, so that the last are not few."""
     pieces = (rows + CHUNK - 1) // CHUNK
     return min((rows + pieces * R[0] - 1) // (pieces * R[0]) * R[0], CHUNK)
 
 
-@njit(error_model="numpy")
+@function
 def aliases(width, size):
     """True when successive rows compete for the same lines of the cache."""
     return width * size % ALIAS_BYTES == 0
 
 
-@njit(error_model="numpy")
+@function
 def spread(a, stride, rows, width, target, target_stride, size, zero):
     """Copy rows of `width` numbers to where they are closer together."""
     step = 2 * VECTOR_BYTES // size
@@ -139,7 +139,7 @@ def spread(a, stride, rows, width, target, target_stride, size, zero):
         copy_columns(a + j * size, stride, target + j * size, target_stride, rows, min(step, width - j), zero)
 
 
-@njit(error_model="numpy")
+@function
 def transpose(matrix, target):
     """target = the matrix's columns, one after the other."""
     n, width = matrix.shape
@@ -219,7 +219,7 @@ def dense_dx(dz, weight, dx, start, stop, local):
         transposed_product(a, a_row, weight.ctypes.data, 0, c, rows, inputs, outputs, size, zero)
 
 
-@njit(error_model="numpy")
+@function
 def transposed_product(a, a_row, b, bias, c, m, n, k, size, zero):
     """c = a b^T + bias for m rows of a, n rows of b and k products each, by tiles of 16 results."""
     j = 0

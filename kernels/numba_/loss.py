@@ -1,14 +1,11 @@
 """Losses beside their gradients, a row at a time: one value per row, and the gradient scaled by `scale`."""
 
-from numba import carray, njit
+from numba import carray
 
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import normalize, shift, sum_of
 from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid, sigmoid_by
-from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, rows, sign, stack
-
-inlined = njit(error_model="numpy", forceinline=True)
-
+from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, inlined, rows, sign, stack
 
 WORTH_TURNING = 8  # rows
 

@@ -180,7 +180,7 @@ def _compile(name: str, dtype: str) -> bytes:
     body = _bodies[name]
     real = {"float32": numba.float32, "float64": numba.float64, "int64": numba.int64}[dtype]
     namespace = words.namespace(real)
-    namespace["body"] = numba.njit(error_model="numpy")(body)
+    namespace["body"] = words.function(body)
     exec(_entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
     compiled = numba.cfunc("void(intp, intp, intp, intp)", error_model="numpy")(namespace["entry"])
     module = module_of(compiled.inspect_llvm(), compiled.native_name, 4)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.numba_.native import host
+from fastnn.kernels.numba_.words import inlined
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 # Processors with 64-byte vectors, for when NUMBA_CPU_NAME names one.
@@ -186,7 +187,8 @@ def outer_tile(rows: int, vectors: int, packs: bool = False):
             def step(k, sums):
                 a_k, b_k = v.address(a, builder.mul(k, a_step)), load_row(v.address(b, builder.mul(k, b_row)))
                 for j in range(vectors if packs else 0):
-                    v.store(b_k[j], v.address(packed, builder.mul(k, I64(vectors * v.lanes)), I64(j * v.lanes)), masks[j])
+                    at = v.address(packed, builder.mul(k, I64(vectors * v.lanes)), I64(j * v.lanes))
+                    v.store(b_k[j], at, masks[j])
                     v.fetch(v.address(b, builder.mul(k, b_row), I64((vectors + j) * v.lanes)))
                 results = []
                 for r in range(rows):
@@ -388,7 +390,7 @@ def _vector_max(typing, address, count, zero):
     return signature, generate
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def shift(logits, row):
     """row = logits - max of the logits, which is returned."""
     top = largest_of(logits)
@@ -397,7 +399,7 @@ def shift(logits, row):
     return top
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def normalize(row):
     """Divide a row by its sum, which is returned."""
     total = sum_of(row)
@@ -407,7 +409,7 @@ def normalize(row):
     return total
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def largest_of(row):
     """The largest number of a row."""
     if len(row) >= 16:
@@ -418,7 +420,7 @@ def largest_of(row):
     return top
 
 
-@njit(error_model="numpy", forceinline=True)
+@inlined
 def sum_of(row):
     """The sum of a row, in the same order whatever thread asks for it; a short row is summed from left to right."""
     if len(row) >= 16:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from llvmlite import ir
 from numba import carray, float32, float64, int64, njit, types, uint64
 from numba.core import cgutils
@@ -13,6 +15,9 @@ from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
+# For what kernels call: Python never does, so that it needs no way in from there, which would take time to compile.
+function = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = functools.partial(function, forceinline=True)
 
 
 def _pointer(kind: types.Type, llvm_type: ir.Type):
@@ -41,7 +46,7 @@ def bits(typing, word):
     return float64(types.int64), generate
 
 
-@njit(error_model="numpy")
+@function
 def place(word, local, offset):
     """The address of an array, whose rows before the current tile are not there when it lies in scratch space."""
     if word == SCRATCH:
@@ -89,7 +94,7 @@ def _atomic_load(typing, address):
     return types.intp(types.intp), generate
 
 
-@njit(error_model="numpy")
+@function
 def meet(shared_at, threads):
     """Wait until all threads are here. Returns the fault word as the last to arrive saw it."""
     shared = carray(integers(shared_at), SHARED_WORDS)
@@ -128,7 +133,7 @@ def stack(typing, zero):
     return types.CPointer(zero)(zero), generate
 
 
-@njit(error_model="numpy")
+@function
 def rows(array, start, stop):
     """The elements of some rows, as one contiguous array."""
     width = array.shape[1]
@@ -136,7 +141,7 @@ def rows(array, start, stop):
     return carray(untyped(first), (stop - start) * width, array.dtype)
 
 
-@njit(error_model="numpy")
+@function
 def rows_in_place(source, target, start, stop):
     """Those of `target`, holding what `source` holds there; the two may be one array."""
     inputs, outputs = rows(source, start, stop), rows(target, start, stop)
@@ -157,14 +162,14 @@ def sqrt(typing, x):
     return x(x), generate
 
 
-@njit(error_model="numpy")
+@function
 def sign(x):
     """-1, 0 or 1, in the type of x."""
     zero, one = type(x)(0), type(x)(1)
     return (one if x > zero else zero) - (one if x < zero else zero)
 
 
-@njit(error_model="numpy")
+@function
 def first_largest(row):
     """The index of the first largest element."""
     best = 0
@@ -174,7 +179,7 @@ def first_largest(row):
     return best
 
 
-@njit(error_model="numpy")
+@function
 def philox(seed, first, step, stream, words):
     """Words of Philox4x32-10 of STACKED counters (group, 0, step, stream) from group `first`; the key is the seed.
 

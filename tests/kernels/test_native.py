@@ -260,7 +260,7 @@ def test_a_native_kernel_works_on_its_rows_only():
 
 @pytest.mark.parametrize("executable", [sys.executable, "/nowhere/python"])
 def test_two_processes_share_a_long_compilation(tmp_path, executable):
-    names = ["record", "check_finite", "gather", "sum_slabs"]
+    names = ["dense", "record", "check_finite", "sum_slabs"]  # the other begins at the end while we make the longest
     script = f"""
 import sys
 from fastnn.kernels.numba_ import native
@@ -278,4 +278,6 @@ print(*compiled)
     assert err.count("fastnn: compiling native kernels") == 1
     (folder,) = tmp_path.iterdir()
     assert {path.stem for path in folder.iterdir()} == {f"{name}-float32" for name in names}
-    assert out.split() == (names[::2] if executable == sys.executable else names)
+    compiled = out.split()
+    assert compiled == names[: len(compiled)]
+    assert (len(compiled) < len(names)) == (executable == sys.executable)
