@@ -8,6 +8,7 @@ from 32-bit words with + - * / and square root in float64, which IEEE 754 rounds
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -116,9 +117,7 @@ def _int_below(argument: str, value: Any, limit: int) -> int:
 def _words(seed: int, shape: Any, stream: int, step: int) -> np.ndarray:
     seed, shape = check_seed(seed), check_shape(shape)
     stream, step = _int_below("stream", stream, 1 << 32), _int_below("step", step, 1 << 32)
-    words = np.empty(shape, np.uint32)
-    reference.random_bits(np.array([0, step, 0]), words.reshape(-1), seed, stream)
-    return words
+    return reference.philox_words(seed, math.prod(shape), step, stream).reshape(shape)
 
 
 def _open_uniform(seed: int, shape: Any, stream: int, step: int) -> np.ndarray:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from fastnn.kernels.contract import ELEMENTWISE, ITERATION
-from fastnn.kernels.numpy_.random import philox_words
-from fastnn.kernels.numpy_.rows import by_row, row_max, row_sum
+from fastnn.kernels.numpy_.random import words_of_step
+from fastnn.kernels.numpy_.rows import SHORT, ones, row_sum
 from fastnn.kernels.numpy_.special import erf
 
 
@@ -69,18 +69,16 @@ def activation_gradient(z, y, dy, dz, kind, alpha):
         np.multiply(dy, -np.expm1(-y), out=dz)
 
 
-def exp_and_normalize(z, top, y):
-    """y = exp(z - top) / its sum over the row, which is returned."""
-    by_row(np.subtract, z, top, out=y)
-    np.exp(y, out=y)
-    total = row_sum(y)
-    by_row(np.divide, y, total, out=y)
-    return total
-
-
 def softmax(z, y):
-    """y[n,f] = exp(z[n,f] - max_f z) / sum_f exp(z[n,f] - max_f z)."""
-    exp_and_normalize(z, row_max(z), y)
+    """y[n,f] = exp(z[n,f] - top[n]) / total[n]; returns top[n] = max_f z[n,f] and total[n] = sum_f exp(z - top)."""
+    short = len(z) > SHORT * z.shape[1]
+    columns = z.T.copy() if short else z.T
+    top = columns.max(axis=0)
+    columns = np.subtract(columns, top, out=columns if short else y.T)
+    np.exp(columns, out=columns)
+    total = np.dot(ones(len(columns), y.dtype), columns)
+    np.divide(columns, total, out=y.T)
+    return top, total
 
 
 def softmax_gradient(y, dy, dz):
@@ -94,6 +92,6 @@ def dropout(x, clock, y, seed, stream, threshold, scale):
     Element i of the batch takes word i of (seed, step = clock[ITERATION], stream). With rate p, threshold = p 2^32
     and scale = 1 / (1 - p).
     """
-    words = philox_words(seed, x.size, int(clock[ITERATION]), stream).reshape(x.shape)
+    words = words_of_step(seed, x.size, int(clock[ITERATION]), stream).reshape(x.shape)
     np.multiply(x, words >= np.uint32(threshold), out=y)
     y *= scale

@@ -5,8 +5,8 @@
 
 import numpy as np
 
-from fastnn.kernels.numpy_.activation import exp_and_normalize, sigmoid
-from fastnn.kernels.numpy_.rows import places, row_max, row_sum
+from fastnn.kernels.numpy_.activation import sigmoid, softmax
+from fastnn.kernels.numpy_.rows import number, places, row_sum
 
 EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
 
@@ -14,22 +14,24 @@ EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
 def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale):
     """loss = logsumexp(z) - z[label], y = softmax(z), dz = (y - onehot(label)) scale; finite for any finite z."""
     chosen = places(*z.shape) + labels  # in flat arrays: quicker than pairs [row, label]
-    top = row_max(z)
-    at_label = z.take(chosen) - top
-    np.subtract(np.log(exp_and_normalize(z, top, y)), at_label, out=loss)
+    top, total = softmax(z, y)
+    at_label = z.take(chosen, mode="clip")
+    at_label -= top
+    np.subtract(np.log(total), at_label, out=loss)
     if dz is not None:
+        scale, flat = number(scale, z.dtype), dz.reshape(-1)
         np.multiply(y, scale, out=dz)
-        dz.reshape(-1)[chosen] -= scale
+        flat[chosen] = flat.take(chosen, mode="clip") - scale
 
 
 def softmax_crossentropy(z, target, y, loss, dz, scale):
     """loss = -sum_f target log softmax(z), y = softmax(z), dz = (y sum(target) - target) scale."""
-    top = row_max(z)
-    total = row_sum(target)
+    top, total = softmax(z, y)
+    weight = row_sum(target)
     chosen = row_sum(target * (z - top[:, None]))
-    np.subtract(total * np.log(exp_and_normalize(z, top, y)), chosen, out=loss)
+    np.subtract(weight * np.log(total), chosen, out=loss)
     if dz is not None:
-        np.multiply(y * total[:, None] - target, scale, out=dz)
+        np.multiply(y * weight[:, None] - target, scale, out=dz)
 
 
 def sigmoid_crossentropy(z, target, y, loss, dz, scale):

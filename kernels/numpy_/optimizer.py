@@ -7,6 +7,7 @@ Epsilon stands outside the root, as in the papers and in PyTorch.
 import numpy as np
 
 from fastnn.kernels.contract import POSITION
+from fastnn.kernels.numpy_.rows import number
 
 
 def regularize(weight, dweight, l1, l2):
@@ -65,12 +66,12 @@ def adam_update(table, clock, weight, dweight, m, v, beta_1, beta_2, epsilon, we
     rate, c_1, c_2 = table[clock[POSITION]].tolist()
     if weight_decay:
         weight *= 1 - rate * weight_decay
-    dweight *= 1 - beta_1
-    m *= beta_1
+    dweight *= number(1 - beta_1, m.dtype)
+    m *= number(beta_1, m.dtype)
     m += dweight
     dweight *= dweight
-    dweight *= (1 - beta_2) / (1 - beta_1) ** 2
-    v *= beta_2
+    dweight *= number((1 - beta_2) / (1 - beta_1) ** 2, m.dtype)
+    v *= number(beta_2, v.dtype)
     v += dweight
     root = c_2**0.5  # goes into the scalars: that is one pass less
     np.sqrt(v, out=dweight)

@@ -5,6 +5,8 @@ Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from fastnn.kernels.contract import ITERATION
@@ -17,7 +19,16 @@ WORDS_AT_ONCE = 1 << 16  # the temporaries of so many words stay in cache
 
 
 def philox(counter: np.ndarray, seed: int) -> np.ndarray:
-    """Encrypt 128-bit counters, uint32 of shape (4, blocks), into words, uint32 of shape (blocks, 4).
+    """Encrypt 128-bit counters, uint32 of shape (4, blocks), into words, uint32 of shape (blocks, 4)."""
+    words = np.empty((counter.shape[1], 4), np.uint32)
+    for first in range(0, len(words), WORDS_AT_ONCE // 4):
+        part = slice(first, first + WORDS_AT_ONCE // 4)
+        words[part].T[...] = _rounds(counter[:, part], seed)
+    return words
+
+
+def _rounds(counter: np.ndarray, seed: int) -> list[np.ndarray]:
+    """The four words of each block.
 
     One round multiplies 32 x 32 bits into 64 and mixes the halves with the key (seed low, seed high);
     then the key moves on by KEY_STEPS.
@@ -35,9 +46,7 @@ def philox(counter: np.ndarray, seed: int) -> np.ndarray:
         c2 &= MASK
         c0, c1, c2, c3 = c1, c2, c3, c0
         key0, key1 = (key0 + KEY_STEPS[0]) & MASK, (key1 + KEY_STEPS[1]) & MASK
-    words = np.empty((len(c0), 4), np.uint32)
-    words.T[...] = c0, c1, c2, c3
-    return words
+    return [c0, c1, c2, c3]
 
 
 def philox_words(seed: int, count: int, step: int, stream: int, first: int = 0) -> np.ndarray:
@@ -55,12 +64,33 @@ def philox_words(seed: int, count: int, step: int, stream: int, first: int = 0) 
     return philox(counter, seed).ravel()[first % 4 : first % 4 + count]
 
 
+def words_of_step(seed: int, count: int, step: int, stream: int) -> np.ndarray:
+    """The first `count` words of one stream at one step, to be read only.
+
+    Where they are few, those of neighbouring steps are drawn along with them and kept: a hundred calls of NumPy take
+    longer than the few numbers that they work on.
+    """
+    blocks = (count + 3) // 4
+    steps = WORDS_AT_ONCE // (4 * blocks or 1)
+    if steps < 2:
+        return philox_words(seed, count, step, stream)
+    return _words_of_steps(seed, blocks, step // steps, steps, stream)[step % steps, :count]
+
+
+@functools.lru_cache(8)
+def _words_of_steps(seed: int, blocks: int, part: int, steps: int, stream: int) -> np.ndarray:
+    """Words of the steps from part * steps, shape (steps, 4 * blocks)."""
+    counter = np.zeros((4, steps, blocks), np.uint32)
+    counter[0], counter[3] = np.arange(blocks), stream
+    counter[2] = (part * steps + np.arange(steps))[:, None] & MASK
+    words = philox(counter.reshape(4, -1), seed).reshape(steps, 4 * blocks)
+    words.flags.writeable = False
+    return words
+
+
 def random_bits(clock: np.ndarray, out: np.ndarray, seed: int, stream: int) -> None:
     """Fill `out`, a flat array of integers, with words 0, 1, 2, ... of one stream at the clock's iteration."""
-    step = int(clock[ITERATION])
-    for first in range(0, out.size, WORDS_AT_ONCE):
-        piece = out[first : first + WORDS_AT_ONCE]
-        piece[:] = philox_words(seed, piece.size, step, stream, first)
+    out[:] = words_of_step(seed, out.size, int(clock[ITERATION]), stream)
 
 
 def order_of(words: np.ndarray, order: np.ndarray, work: np.ndarray) -> None:

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 MANY = 200  # so many times more rows than columns, and columns are taken one after the other
+SHORT = 4  # so many times more rows than columns, and several operations are quicker on a copy of the columns
 
 
 @functools.lru_cache(32)
@@ -17,6 +18,12 @@ def ones(count, dtype):
 def places(count, width):
     """Where each of so many rows begins in the flat array, kept."""
     return _constant(np.arange(0, count * width, width))
+
+
+@functools.lru_cache(64)
+def number(value, dtype):
+    """A number as an array, kept: to make one of Python's takes NumPy as long as to multiply a short vector by it."""
+    return _constant(np.array(value, dtype))
 
 
 def _constant(array):
@@ -33,22 +40,6 @@ def add_to_rows(row, out):
         out += row
 
 
-def by_row(function, z, rows, out):
-    """out[n,f] = function(z[n,f], rows[n])."""
-    if len(z) > MANY * z.shape[1]:
-        for column, result in zip(z.T, out.T, strict=True):
-            function(column, rows, out=result)
-    else:
-        function(z, rows[:, None], out=out)
-
-
 def row_sum(z):
     """sum_f z[n,f]."""
     return np.dot(z, ones(z.shape[1], z.dtype))
-
-
-def row_max(z):
-    """max_f z[n,f]."""
-    if len(z) > 10 * z.shape[1]:
-        return functools.reduce(np.maximum, z.T)
-    return z.max(axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastnn import backends, random
-from fastnn.kernels.numpy_.random import WORDS_AT_ONCE, philox, philox_words, random_bits
+from fastnn.kernels.numpy_.random import WORDS_AT_ONCE, philox, philox_words, random_bits, words_of_step
 
 STREAM = random.stream_of(0, 0)
 
@@ -67,6 +67,12 @@ def test_last_word_and_beyond():
         philox_words(9, 2, 2, 3, 2**34 - 1)
     with pytest.raises(OverflowError):
         philox_words(9, 1, 2**32, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 2001, WORDS_AT_ONCE // 2 + 1])
+def test_words_of_neighbouring_steps_are_those_of_each(count):
+    for step in (0, 1, 31, 32, 33, 2**32 - 1):
+        np.testing.assert_array_equal(words_of_step(5, count, step, 7), philox_words(5, count, step, 7))
 
 
 @pytest.mark.parametrize("size", [0, 5, WORDS_AT_ONCE, WORDS_AT_ONCE + 3])
