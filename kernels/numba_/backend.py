@@ -24,7 +24,7 @@ MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow 
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
 SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
-SHORT_STEP_SECONDS, FUSE_AFTER_SECONDS = 30e-6, 0.2  # what such a step is, and how much of it is worth a compilation
+FUSE_AFTER_SECONDS = 0.2  # so much time in small steps is worth a compilation
 SHUFFLING = (("random_bits", "int64"), ("order_of", "int64"))  # kernels that come before the steps of an epoch
 _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
@@ -98,7 +98,7 @@ class NumbaReplay:
         self.plan = self.plans[0]
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
         self._settlings = 0  # how often
-        self._short = 0.0  # seconds of short steps on one thread
+        self._short = 0.0  # seconds of small steps on one thread
         self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
         self._version = thread_limit.version()
 
@@ -134,7 +134,7 @@ class NumbaReplay:
         elapsed = time.perf_counter() - start
         self._settled += elapsed
         done += new
-        if self.threads == 1 and elapsed < SHORT_STEP_SECONDS * new:
+        if self.threads == 1 and self.plan.fused.fits:
             self._fuse(elapsed)
         if self._settled > self._patience:  # the machine may be less busy now, or more: one more trial of each
             self._settled, self.threads = 0.0, 0
@@ -142,7 +142,7 @@ class NumbaReplay:
         return done
 
     def _fuse(self, elapsed: float) -> None:
-        """Look whether short steps were made into one function, once; begin to make it when many steps were run."""
+        """Look whether small steps were made into one function, once; begin to make it when many steps were run."""
         if not self._short and self.plan.fused.look():
             self._short = np.inf
         self._short += elapsed

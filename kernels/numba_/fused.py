@@ -1,9 +1,9 @@
-"""A short step as one function: its kernels linked together and simplified for the shapes at hand.
+"""A small step as one function: its kernels linked together and simplified for the shapes at hand.
 
 A launch costs some 30 ns, and a kernel for all shapes takes its time to find its way; in a small network that is most
 of a step. So the modules of a program's kernels are linked below a function that calls them in turn, with argument
 blocks of which only the addresses are not constant; LLVM puts the calls in line and drops what these shapes do not
-need. It does not reorder sums, so the bits are the same. This takes LLVM half a second or more: a thread does it while
+need. It does not reorder sums, so the bits are the same. This takes LLVM up to some seconds: a thread does it while
 steps are replayed as before, and the cache on disk keeps the result, which depends on kernels and shapes alone.
 """
 
@@ -24,7 +24,8 @@ from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.kernels.numba_ import native
 
 _functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
-MOST_LAUNCHES = 48  # a longer program is no small one, and would take LLVM too long
+MOST_LAUNCHES = 48  # a longer program would take LLVM too long
+SMALL_BYTES = 32 * 1024  # of the arrays of a launch: where they are more, finding the way is little of its time
 
 
 class FusedStep:
@@ -32,9 +33,9 @@ class FusedStep:
 
     def __init__(self, groups: list[list[Any]], blocks: dict[int, np.ndarray], rows: int) -> None:
         self.launches = [launch for phase in groups for group in phase for launch in group.launches]
-        self.fits = len(self.launches) <= MOST_LAUNCHES and all(
-            group.tile >= group.share[1] for phase in groups for group in phase
-        )
+        sizes = [sum(v.nbytes for v in launch.arrays if isinstance(v, np.ndarray)) for launch in self.launches]
+        whole = all(group.tile >= group.share[1] for phase in groups for group in phase)
+        self.fits = whole and len(sizes) <= MOST_LAUNCHES and sum(sizes) <= len(sizes) * SMALL_BYTES
         self._phases = [len([launch for group in phase for launch in group.launches]) for phase in groups]
         self._blocks, self._rows = [blocks[id(launch)] for launch in self.launches], rows
         self._table = np.array([block.ctypes.data for block in self._blocks], np.int64)
@@ -166,5 +167,13 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
     options.loop_vectorization = options.slp_vectorization = True
     machine = native.machine()
     builder = llvm.create_pass_builder(machine, options)
+    pruning = llvm.create_new_module_pass_manager()  # so that the other passes see half of it
+    pruning.add_always_inliner_pass()
+    pruning.add_global_dead_code_eliminate_pass()
+    pruning.add_sroa_pass()
+    pruning.add_sccp_pass()
+    pruning.add_instruction_combine_pass()
+    pruning.add_simplify_cfg_pass()
+    pruning.run(program, builder)
     builder.getModulePassManager().run(program, builder)
     return machine.emit_object(program)

@@ -114,6 +114,11 @@ def test_what_takes_turns_by_tiles_or_is_long_stays_as_it_is():
     deep.compile("sgd", "mse")
     deep.fit(np.ones((4, 7)), np.ones((4, 2)), verbose=0)
     assert not deep.steps.get("train", 4, True).replay.plan.fused.fits
+    wide = fn.Sequential([fn.layers.Dense(3000, input_shape=(7,))], backend="numba")
+    wide.compile("sgd", "sparse_categorical_crossentropy")
+    step = prepared(wide, 14, 2)
+    assert all(group.tile >= group.share[1] for phase in step.replay.plan.groups for group in phase)
+    assert not step.replay.plan.fused.fits
 
 
 def test_a_kernel_of_the_users_own_without_a_module_is_no_error(monkeypatch):
@@ -126,7 +131,6 @@ def test_a_kernel_of_the_users_own_without_a_module_is_no_error(monkeypatch):
 
 def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(monkeypatch):
     monkeypatch.setattr(backend, "FUSE_AFTER_SECONDS", 0.0)
-    monkeypatch.setattr(backend, "SHORT_STEP_SECONDS", 1.0)
     step = prepared(classifier(), ROWS, 8)
     made = step.replay.plan.fused
     load = native.cache().load
@@ -158,7 +162,7 @@ def test_a_script_that_ends_while_the_function_is_made_ends_well():
     script = f"""
 import numpy as np, fastnn as fn
 from fastnn.kernels.numba_ import backend
-backend.FUSE_AFTER_SECONDS, backend.SHORT_STEP_SECONDS = 0.0, 1.0
+backend.FUSE_AFTER_SECONDS = 0.0
 model = fn.Sequential([fn.layers.Dense({np.random.default_rng().integers(3, 60)}, input_shape=(5,))], backend="numba")
 model.compile("sgd", "mse")
 fn.set_threads(1)
