@@ -1,7 +1,8 @@
 """The benchmark of the lessons: the logistic neuron on breast cancer, one sample at a time or many in one product.
 
-One round is EPOCHS epochs over the 455 standardised rows of lesson 4, in order, float64, rate 0.1: by the plain loop
-of the lessons, which for more than one sample is a product of matrices, and by fastnn on each backend.
+One round is EPOCHS epochs over the 455 standardised rows of lesson 4, in order, float64, rate 0.1: by the loop that the
+lessons teach ("textbook", one sample at a time only), by one with as few calls as we can ("plain", for more than one
+sample products of matrices), and by fastnn on each backend.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import functools
 import numpy as np
 import pytest
 
-from bench.handwritten import neuron_by_batch, neuron_by_sample
+from bench.handwritten import TextbookNeuron, neuron_by_batch, neuron_by_sample
 from fastnn import Sequential, backends
 from fastnn.data import train_test_split
 from fastnn.datasets import breast_cancer
@@ -40,6 +41,13 @@ def plain(x, y, batch):
     return neuron, loss
 
 
+def textbook(x, y):
+    """The same as the lessons teach it, a sample at a time."""
+    neuron = TextbookNeuron(x.shape[1], RATE)
+    neuron.fit(x, y, EPOCHS)
+    return (neuron.w, neuron.b), neuron.losses[-1]
+
+
 def neuron(backend, features):
     model = Sequential([Dense(1, activation="sigmoid", kernel_initializer="ones")], backend=backend, dtype="float64")
     model.build((features,))
@@ -48,11 +56,15 @@ def neuron(backend, features):
 
 
 @pytest.mark.parametrize("how", BATCHES)
-@pytest.mark.parametrize("who", ["plain", *backends.available()])
+@pytest.mark.parametrize("who", ["textbook", "plain", *backends.available()])
 def test_samples(benchmark, usable, data, who, how):
     x, y = data
     batch = BATCHES[how]
-    if who == "plain":
+    if who == "textbook":
+        if batch > 1:
+            pytest.skip("the lessons' loop takes one sample at a time")
+        run = functools.partial(textbook, x, y)
+    elif who == "plain":
         run = functools.partial(plain, x, y, batch)
     else:
         usable(who)

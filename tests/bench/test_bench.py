@@ -78,6 +78,9 @@ def test_plain_neuron_is_the_one_of_the_library(backend, batch):
     results = [handwritten.neuron_by_batch(x, y, start, 0.1, batch)]
     if batch == 1:
         results.append(handwritten.neuron_by_sample(x, y, start, 0.1))
+        textbook = handwritten.TextbookNeuron(3, 0.1)
+        textbook.fit(x, y, epochs=1)
+        results.append(((textbook.w, textbook.b), textbook.losses[0]))
     for (w, b), plain_loss in results:
         np.testing.assert_allclose(model.get_weights()[0][:, 0], w, rtol=1e-12)
         np.testing.assert_allclose(model.get_weights()[1], [b], rtol=1e-12)
