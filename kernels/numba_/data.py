@@ -13,12 +13,18 @@ INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, whi
 @kernel
 def gather(data, permutation, out, start, stop, local):
     first, width, size, zero = local[ROW], out.shape[1], out.itemsize, out.dtype.type(0)
-    for r in range(start, stop):
-        source = permutation[first + r] if len(permutation) else first + r
-        if width == 1:
-            out[r, 0] = data[source, 0]
-        else:
-            copy_row(data.ctypes.data + source * width * size, out.ctypes.data + r * width * size, width, zero)
+    base, target = data.ctypes.data, out.ctypes.data + start * width * size
+    if not len(permutation):
+        copy_row(base + (first + start) * width * size, target, (stop - start) * width, zero)
+        return
+    order = permutation[first + start : first + stop]
+    if width == 1:
+        values, column = rows(data, 0, len(data)), rows(out, start, stop)
+        for i in range(len(order)):
+            column[i] = values[uint64(order[i])]
+        return
+    for i in range(len(order)):
+        copy_row(base + order[i] * width * size, target + i * width * size, width, zero)
 
 
 @kernel

@@ -1,11 +1,11 @@
 """Losses beside their gradients, a row at a time: one value per row, and the gradient scaled by `scale`."""
 
-from numba import carray
+from numba import carray, uint64
 
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import normalize, shift, sum_of
+from fastnn.kernels.numba_.vector import VECTOR_BYTES, normalize, shift, sum_of
 from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid, sigmoid_by
-from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, inlined, rows, sign, stack
+from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, block, inlined, rows, sign, stack
 
 WORTH_TURNING = 8  # rows
 
@@ -27,7 +27,8 @@ def softmax_block(z, y, columns, tops, totals):
     n, width = z.shape
     real = z.dtype.type
     if width < STACK_COLUMNS and n >= WORTH_TURNING:
-        padded = (n + STACK_COLUMNS - 1) // STACK_COLUMNS * STACK_COLUMNS
+        lanes = VECTOR_BYTES // z.itemsize
+        padded = (n + lanes - 1) // lanes * lanes
         for j in range(width):
             for i in range(n):
                 columns[j, i] = z[i, j]
@@ -64,7 +65,7 @@ def softmax(z, y, start, stop):
     columns, tops, totals = on_stack(z.dtype.type(0))
     for first in range(start, stop, STACKED):
         last = min(first + STACKED, stop)
-        softmax_block(z[first:last], y[first:last], columns, tops, totals)
+        softmax_block(block(z, first, last), block(y, first, last), columns, tops, totals)
 
 
 @kernel
@@ -72,19 +73,19 @@ def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale, start, stop):
     columns, tops, totals = on_stack(z.dtype.type(0))
     for first in range(start, stop, STACKED):
         last = min(first + STACKED, stop)
-        logits, wanted, part = z[first:last], labels[first:last], loss[first:last]
-        softmax_block(logits, y[first:last], columns, tops, totals)
+        logits, wanted, part = block(z, first, last), labels[first:last], loss[first:last]
+        softmax_block(logits, block(y, first, last), columns, tops, totals)
         for i in range(len(part)):
-            tops[i] = logits[i, wanted[i]] - tops[i]
+            tops[i] = logits[i, uint64(wanted[i])] - tops[i]  # no label is negative
         for i in range(len(part)):
             part[i] = log(totals[i]) - tops[i]
         if len(dz):
             probabilities, gradient = rows(y, first, last), rows(dz, first, last)
             for i in range(len(gradient)):
                 gradient[i] = probabilities[i] * scale
-            dlogits = dz[first:last]
+            dlogits = block(dz, first, last)
             for i in range(len(part)):
-                dlogits[i, wanted[i]] -= scale
+                dlogits[i, uint64(wanted[i])] -= scale
 
 
 @kernel
@@ -92,7 +93,7 @@ def softmax_crossentropy(z, target, y, loss, dz, scale, start, stop):
     columns, tops, totals = on_stack(z.dtype.type(0))
     for first in range(start, stop, STACKED):
         last = min(first + STACKED, stop)
-        softmax_block(z[first:last], y[first:last], columns, tops, totals)
+        softmax_block(block(z, first, last), block(y, first, last), columns, tops, totals)
         for i in range(last - first):
             totals[i] = log(totals[i])
         for r in range(first, last):

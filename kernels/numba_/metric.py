@@ -2,6 +2,7 @@
 
 from fastnn.kernels.contract import POSITION
 from fastnn.kernels.numba_.native import kernel
+from fastnn.kernels.numba_.vector import sum_as
 from fastnn.kernels.numba_.words import first_largest, rows
 
 
@@ -30,10 +31,7 @@ def binary_accuracy(y, target, hits, threshold, start, stop):
 
 @kernel
 def record(values, ring, column, start, stop, local):
-    total = 0.0
-    for r in range(len(values)):
-        total += values[r]
-    ring[local[POSITION], column] += total
+    ring[local[POSITION], column] += sum_as(values, 0.0)
 
 
 @kernel

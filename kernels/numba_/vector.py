@@ -41,9 +41,9 @@ def lanes(real: types.Type) -> int:
 class Vector:
     """Emits loads, stores and arithmetic on vectors of one element type."""
 
-    def __init__(self, builder: ir.IRBuilder, real: types.Type) -> None:
+    def __init__(self, builder: ir.IRBuilder, real: types.Type, count: int = 0) -> None:
         self.builder = builder
-        self.lanes = lanes(real)
+        self.lanes = count or lanes(real)
         self.bytes = real.bitwidth // 8
         self.real = ir.FloatType() if real == types.float32 else ir.DoubleType()
         self.type = ir.VectorType(self.real, self.lanes)
@@ -354,19 +354,25 @@ def zero_if_finite(typing, address, count, zero):
 
 
 @intrinsic
-def _vector_sum(typing, address, count, zero):
-    """The sum of numbers that lie side by side: lane l of a vector adds every so manieth, a fixed tree the lanes."""
-    signature = zero(types.intp, types.intp, zero)
+def _vector_sum(typing, address, count, zero, total):
+    """The sum, in the type of `total`, of numbers of the type of `zero` that lie side by side.
+
+    Lane l of a vector adds every so manieth, a fixed tree the lanes.
+    """
+    signature = total(types.intp, types.intp, zero, total)
 
     def generate(context, builder, signature, args):
-        first, count, _ = args
+        first, count, _, _ = args
         v = Vector(builder, zero)
+        w = Vector(builder, total, v.lanes)
         whole = builder.mul(builder.sdiv(count, I64(v.lanes)), I64(v.lanes))
-        (total,) = loop(builder, whole, v.lanes, [v.zero], lambda i, sums: [
-            builder.fadd(sums[0], v.load(v.address(first, i)))
-        ])  # fmt: skip
-        rest = v.load(v.address(first, whole), v.mask(builder.sub(count, whole)))
-        return builder.extract_element(v.totals([builder.fadd(total, rest)]), I32(0))
+
+        def add(i, sums, mask=None):
+            value = v.load(v.address(first, i), mask)
+            return [builder.fadd(sums[0], value if w.real == v.real else builder.fpext(value, w.type))]
+
+        sums = add(whole, loop(builder, whole, v.lanes, [w.zero], add), v.mask(builder.sub(count, whole)))
+        return builder.extract_element(w.totals(sums), I32(0))
 
     return signature, generate
 
@@ -423,9 +429,15 @@ def largest_of(row):
 @inlined
 def sum_of(row):
     """The sum of a row, in the same order whatever thread asks for it; a short row is summed from left to right."""
+    return sum_as(row, row.dtype.type(0))
+
+
+@inlined
+def sum_as(row, zero):
+    """The same, in the type of `zero`."""
     if len(row) >= 16:
-        return _vector_sum(row.ctypes.data, len(row), row.dtype.type(0))
-    total = row[0]
+        return _vector_sum(row.ctypes.data, len(row), row.dtype.type(0), zero)
+    total = zero + row[0]
     for j in range(1, len(row)):
         total += row[j]
     return total
