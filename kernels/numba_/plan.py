@@ -155,8 +155,9 @@ class Plan:
         self.program = program
         self.groups = [group(phase) for phase in phases]
         self.blocks: dict[int, np.ndarray] = {}  # by id of the launch
-        self._ports: dict[Port, list[np.ndarray]] = {}  # the words of argument blocks that tell where its array is
+        self._ports: dict[Port, list[memoryview]] = {}  # the words of argument blocks that tell where its array is
         self._taken: dict[Port, weakref.ref | None] = {}  # the arrays that were there last; they are not ours to keep
+        self._stale = False
         self._teams: dict[int, Team] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
@@ -178,16 +179,20 @@ class Plan:
         placed = zip(native.places(launch.kernel), launch.arrays, strict=True)
         for place, value in placed:
             if isinstance(value, Port):
-                self._ports.setdefault(value, []).append(block[place : place + 3])
+                self._ports.setdefault(value, []).append(block[place : place + 3].data)
 
     def refresh(self) -> None:
-        """Take the arrays that now stand in the ports."""
+        """Take the arrays that then stand in the ports before the next run: another plan may do all the work."""
+        self._stale = True
+
+    def _take(self) -> None:
+        self._stale = False
         for port, places in self._ports.items():
             known = self._taken.get(port)
             if known is None or known() is not port.array:
                 words = native.array_words(port.array)
                 for place in places:  # in place: the tables hold the address of each block
-                    place[:] = words
+                    place[0], place[1], place[2] = words
                 self._taken[port] = None if port.array is None else weakref.ref(port.array)
 
     def tables(self, threads: int) -> list[np.ndarray]:
@@ -212,6 +217,8 @@ class Plan:
 
     def run(self, steps: int, threads: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
+        if self._stale:
+            self._take()
         if threads not in self._teams:
             self._teams[threads] = Team(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
         team = self._teams[threads]

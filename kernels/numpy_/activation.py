@@ -73,7 +73,7 @@ def softmax(z, y):
     """y[n,f] = exp(z[n,f] - top[n]) / total[n]; returns top[n] = max_f z[n,f] and total[n] = sum_f exp(z - top)."""
     short = len(z) > SHORT * z.shape[1]
     columns = z.T.copy() if short else z.T
-    top = columns.max(axis=0)
+    top = np.maximum.reduce(columns)
     columns = np.subtract(columns, top, out=columns if short else y.T)
     np.exp(columns, out=columns)
     total = np.dot(ones(len(columns), y.dtype), columns)
