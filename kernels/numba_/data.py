@@ -4,9 +4,10 @@ from numba import carray, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
+from fastnn.kernels.numba_.vector import copy_row, fetch_row, zero_if_finite
 from fastnn.kernels.numba_.words import STACKED, function, philox, rows, stack
 
+WORTH_FETCHING = 512  # bytes of a row: the processor itself looks so far ahead
 INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, which tells equal words apart
 
 
@@ -23,7 +24,9 @@ def gather(data, permutation, out, start, stop, local):
         for i in range(len(order)):
             column[i] = values[uint64(order[i])]
         return
+    fetched = width * size if width * size >= WORTH_FETCHING else 0
     for i in range(len(order)):
+        fetch_row(base + order[min(i + 1, len(order) - 1)] * width * size, fetched, zero)
         copy_row(base + order[i] * width * size, target + i * width * size, width, zero)
 
 

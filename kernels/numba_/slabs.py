@@ -8,7 +8,7 @@ and adds the slabs' sums in the same order, so the bits are the same.
 from fastnn.kernels.contract import ROW
 from fastnn.kernels.numba_.dense import product
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import copy_row, zero_if_finite
+from fastnn.kernels.numba_.vector import copy_row, fetch_row, zero_if_finite
 
 
 @kernel
@@ -19,6 +19,8 @@ def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local)
     found = zero
     for r in range(n):
         source = permutation[first + r] if len(permutation) else first + r
+        following = permutation[first + min(r + 1, n - 1)] if len(permutation) else source
+        fetch_row(data.ctypes.data + (following * width + left) * size, (right - left) * size, zero)
         target = out.ctypes.data + (r * width + left) * size
         copy_row(data.ctypes.data + (source * width + left) * size, target, right - left, zero)
         found += zero_if_finite(target, right - left, zero)

@@ -293,6 +293,24 @@ def columns_copy(vectors: int):
 
 
 @intrinsic
+def fetch_row(typing, address, length, zero):
+    """Bring so many bytes into the cache while other work goes on: a row that is next, and far from this one."""
+    signature = types.void(types.intp, types.intp, zero)
+
+    def generate(context, builder, signature, args):
+        v = Vector(builder, zero)
+
+        def step(i, _):
+            v.fetch(builder.add(args[0], i))
+            return []
+
+        loop(builder, args[1], 64, [], step)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def copy_row(typing, source, target, count, zero):
     """Copy numbers that lie side by side, by whole vectors; the last one overlaps the one before.
 
