@@ -4,8 +4,8 @@ from numba import carray, uint64
 
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, normalize, shift, sum_of
-from fastnn.kernels.numba_.vmath import exp, log, log1p, sigmoid, sigmoid_by
-from fastnn.kernels.numba_.words import STACK_COLUMNS, STACKED, block, inlined, rows, sign, stack
+from fastnn.kernels.numba_.vmath import HALF, exp, log, log1p, sigmoid, sigmoid_by
+from fastnn.kernels.numba_.words import STACK, STACK_COLUMNS, STACKED, block, inlined, rows, sign, stack
 
 WORTH_TURNING = 8  # rows
 
@@ -188,54 +188,54 @@ def binary_crossentropy(y, target, loss, dy, scale, start, stop):
                 gradient[j] = (p - wanted[j]) / (p * (one - p)) * (scale / width) if low < p < high else zero
 
 
+def by_errors(term, slope):
+    """A loss that is a row's mean of `term` of the errors y - target; `slope` is the derivative of `term`."""
+
+    @inlined
+    def run(y, target, loss, dy, scale, delta, start, stop):
+        real, width = y.dtype.type, y.shape[1]
+        terms = stack(real(0))
+        some = max(STACK // width, 1)
+        for first in range(start, stop, some):
+            last = min(first + some, stop)
+            predicted, wanted = rows(y, first, last), rows(target, first, last)
+            if width <= STACK:
+                flat, by_rows = carray(terms, (last - first) * width), carray(terms, (last - first, width))
+                for i in range(len(flat)):
+                    flat[i] = term(predicted[i] - wanted[i], delta)
+                for i in range(last - first):
+                    loss[first + i] = sum_of(by_rows[i]) / real(width)
+            else:
+                total = real(0)
+                for i in range(width):
+                    total += term(predicted[i] - wanted[i], delta)
+                loss[first] = total / real(width)
+            if len(dy):
+                gradient = rows(dy, first, last)
+                for i in range(len(gradient)):
+                    gradient[i] = slope(predicted[i] - wanted[i], delta) * (scale / real(width))
+
+    return run
+
+
+squares = by_errors(inlined(lambda e, _: e * e), inlined(lambda e, _: e + e))
+sizes = by_errors(inlined(lambda e, _: abs(e)), inlined(lambda e, _: sign(e)))
+near_or_far = by_errors(
+    inlined(lambda e, delta: HALF(e) * e * e if abs(e) <= delta else delta * abs(e) - HALF(e) * delta * delta),
+    inlined(lambda e, delta: min(max(e, -delta), delta)),
+)
+
+
 @kernel
 def squared_error(y, target, loss, dy, scale, start, stop):
-    real = y.dtype.type
-    width = real(y.shape[1])
-    for r in range(start, stop):
-        row, wanted = y[r], target[r]
-        total = real(0)
-        for j in range(len(row)):
-            error = row[j] - wanted[j]
-            total += error * error
-        loss[r] = total / width
-        if len(dy):
-            gradient = dy[r]
-            for j in range(len(row)):
-                gradient[j] = (row[j] - wanted[j]) * (real(2) * scale / width)
+    squares(y, target, loss, dy, scale, scale, start, stop)
 
 
 @kernel
 def absolute_error(y, target, loss, dy, scale, start, stop):
-    real = y.dtype.type
-    width = real(y.shape[1])
-    for r in range(start, stop):
-        row, wanted = y[r], target[r]
-        total = real(0)
-        for j in range(len(row)):
-            total += abs(row[j] - wanted[j])
-        loss[r] = total / width
-        if len(dy):
-            gradient = dy[r]
-            for j in range(len(row)):
-                error = row[j] - wanted[j]
-                gradient[j] = sign(error) * (scale / width)
+    sizes(y, target, loss, dy, scale, scale, start, stop)
 
 
 @kernel
 def huber(y, target, loss, dy, scale, delta, start, stop):
-    real = y.dtype.type
-    half = real(0.5)
-    width = real(y.shape[1])
-    for r in range(start, stop):
-        row, wanted = y[r], target[r]
-        total = real(0)
-        for j in range(len(row)):
-            error = row[j] - wanted[j]
-            size = abs(error)
-            total += half * error * error if size <= delta else delta * size - half * delta * delta
-        loss[r] = total / width
-        if len(dy):
-            gradient = dy[r]
-            for j in range(len(row)):
-                gradient[j] = min(max(row[j] - wanted[j], -delta), delta) * (scale / width)
+    near_or_far(y, target, loss, dy, scale, delta, start, stop)

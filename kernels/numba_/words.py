@@ -14,6 +14,7 @@ from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
+STACK = STACK_COLUMNS * STACKED
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
 # For what kernels call: Python never does, so that it needs no way in from there, which would take time to compile.
 function = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -125,10 +126,10 @@ def untyped(typing, word):
 
 @intrinsic
 def stack(typing, zero):
-    """A pointer to STACK_COLUMNS * STACKED numbers of the type of `zero` on the thread's stack."""
+    """A pointer to STACK numbers of the type of `zero` on the thread's stack."""
 
     def generate(context, builder, signature, args):
-        return cgutils.alloca_once(builder, args[0].type, STACK_COLUMNS * STACKED)
+        return cgutils.alloca_once(builder, args[0].type, STACK)
 
     return types.CPointer(zero)(zero), generate
 
@@ -179,11 +180,11 @@ def sign(x):
 
 @function
 def first_largest(row):
-    """The index of the first largest element."""
-    best = 0
+    """The index of the first largest element; without branches, which nobody could foretell."""
+    best, top = 0, row[0]
     for j in range(1, len(row)):
-        if row[j] > row[best]:
-            best = j
+        larger = row[j] > top
+        best, top = j if larger else best, row[j] if larger else top
     return best
 
 
