@@ -77,7 +77,7 @@ def words_of_step(seed: int, count: int, step: int, stream: int) -> np.ndarray:
     return _words_of_steps(seed, blocks, step // steps, steps, stream)[step % steps, :count]
 
 
-@functools.lru_cache(8)
+@functools.lru_cache(64)
 def _words_of_steps(seed: int, blocks: int, part: int, steps: int, stream: int) -> np.ndarray:
     """Words of the steps from part * steps, shape (steps, 4 * blocks)."""
     counter = np.zeros((4, steps, blocks), np.uint32)

@@ -1,10 +1,11 @@
 """What is done to rows. NumPy takes them one after the other, which is slow where they are many and short."""
 
 import functools
+import math
 
 import numpy as np
 
-MANY = 200  # so many times more rows than columns, and columns are taken one after the other
+MANY, TOGETHER = 400, 32  # of so many rows, up to so many are taken as one
 SHORT = 4  # so many times more rows than columns, and several operations are quicker on a copy of the columns
 
 
@@ -33,11 +34,11 @@ def _constant(array):
 
 def add_to_rows(row, out):
     """out[n,f] += row[f]."""
-    if len(out) > MANY * out.shape[1]:
-        for column, value in zip(out.T, row, strict=True):
-            column += value
-    else:
-        out += row
+    if len(out) > MANY:
+        together = math.gcd(len(out), TOGETHER)
+        row = row.reshape(1, -1).repeat(together, axis=0).reshape(-1)
+        out = out.reshape(-1, len(row))
+    out += row
 
 
 def row_sum(z):
