@@ -65,13 +65,14 @@ def _room(port: Port, shape: Shape) -> np.ndarray:
 
 
 def load(model: Any, kind: str, x: Any, y: Any, steps: int, order: np.ndarray | None = None) -> None:
-    """Put data, rates and an empty ring into the feed, and the clock at the beginning of a pass."""
+    """Put data, an empty ring and rates to train with into the feed, and the clock at the beginning of a pass."""
     feed = model.steps.feeds[kind]
     feed.x.array, feed.target.array = as_rows(x), as_rows(y)
     feed.order.array = in_order(x) if order is None else order
     _room(feed.ring, (steps, PENALTY + 1 + len(model.metrics))).fill(0)
     optimizer = model.optimizer
-    optimizer.fill(_room(feed.table, (steps, optimizer.columns)), optimizer.iterations)
+    if kind == "train":
+        optimizer.fill(_room(feed.table, (steps, optimizer.columns)), optimizer.iterations)
     feed.clock[POSITION], feed.clock[ITERATION], feed.clock[ROW] = 0, optimizer.iterations, 0
     feed.fault[0] = 0
 
@@ -133,9 +134,11 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
         for step, count in cut(model.steps, "test", len(x), batch_size, in_order(x) is not None):
             step.refresh()
             for size in slices(count, hooks.wants_test_batches):
-                hooks.on_test_batch_begin(int(feed.clock[POSITION]))
+                if hooks.wants_test_batches:
+                    hooks.on_test_batch_begin(int(feed.clock[POSITION]))
                 run(model, step, size, " of the evaluation")
-                hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, measured(model, "test", batch_size))
+                if hooks.wants_test_batches:
+                    hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, measured(model, "test", batch_size))
         logs = measured(model, "test", batch_size)
         feed.clear()
     hooks.on_test_end(logs)
