@@ -16,7 +16,7 @@ from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
 TILE_BYTES = 24 * 1024  # of a gradient that is consumed while it is in the first-level cache
-LONG, LONG_TILE_BYTES = 16, 448 * 1024  # of one that sums so many products: more rows share what a tile reads
+LONG, LONG_TILE_BYTES = 16, 576 * 1024  # of one that sums so many products: more rows share what a tile reads
 
 
 class Group:
