@@ -164,7 +164,8 @@ def dense(x, weight, bias, z, start, stop, local):
         z_start = z.ctypes.data + start * outputs * size
         x_start = x.ctypes.data + start * inputs * size
         rows = stop - start
-        transposed_product(x_start, inputs, moved, bias.ctypes.data, z_start, rows, outputs, inputs, size, zero)
+        bias_at = bias.ctypes.data
+        transposed_product(x_start, inputs, moved, bias_at, z_start, outputs, rows, outputs, inputs, size, zero)
         return
     product(
         x.ctypes.data + start * inputs * size, inputs, 1, weight.ctypes.data, outputs, bias.ctypes.data,
@@ -207,20 +208,26 @@ def dense_dx(dz, weight, dx, start, stop, local):
             dx.ctypes.data + start * inputs * size, inputs, stop - start, inputs, outputs, 0, size, zero,
         )  # fmt: skip
         return
-    moves = inputs >= WORTH_MOVING and aliases(outputs, size)
-    height = balanced(stop - start) if moves else stop - start
-    for n in range(start, stop, height):
-        rows = min(stop - n, height)
-        a, a_row = dz.ctypes.data + n * outputs * size, outputs
-        if moves:
-            spread(a, outputs, rows, outputs, moved, outputs + SPREAD, size, zero)
-            a, a_row = moved, outputs + SPREAD
-        c = dx.ctypes.data + n * inputs * size
-        transposed_product(a, a_row, weight.ctypes.data, 0, c, rows, inputs, outputs, size, zero)
+    dz_at, dx_at = dz.ctypes.data + start * outputs * size, dx.ctypes.data + start * inputs * size
+    input_gradient(dz_at, weight.ctypes.data, dx_at, stop - start, inputs, outputs, inputs, moved, size, zero)
 
 
 @function
-def transposed_product(a, a_row, b, bias, c, m, n, k, size, zero):
+def input_gradient(dz, weight, dx, n, inputs, outputs, dx_row, space, size, zero):
+    """dx = dz weight^T for n rows and some inputs; dz goes to `space` where its rows compete for the same lines."""
+    moves = inputs >= WORTH_MOVING and aliases(outputs, size)
+    height = balanced(n) if moves else n
+    for i in range(0, n, height):
+        rows = min(n - i, height)
+        a, a_row = dz + i * outputs * size, outputs
+        if moves:
+            spread(a, outputs, rows, outputs, space, outputs + SPREAD, size, zero)
+            a, a_row = space, outputs + SPREAD
+        transposed_product(a, a_row, weight, 0, dx + i * dx_row * size, dx_row, rows, inputs, outputs, size, zero)
+
+
+@function
+def transposed_product(a, a_row, b, bias, c, c_row, m, n, k, size, zero):
     """c = a b^T + bias for m rows of a, n rows of b and k products each, by tiles of 16 results."""
     j = 0
     while j < n:
@@ -229,21 +236,21 @@ def transposed_product(a, a_row, b, bias, c, m, n, k, size, zero):
         i = 0
         while i < m:
             rows = 16 // columns if m - i >= 16 // columns else 1
-            a_i, c_i = a + i * a_row * size, c + (i * n + j) * size
+            a_i, c_i = a + i * a_row * size, c + (i * c_row + j) * size
             if columns == 4:
                 if rows == 4:
-                    inner_44(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                    inner_44(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
                 else:
-                    inner_14(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                    inner_14(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
             elif columns == 2:
                 if rows == 8:
-                    inner_82(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                    inner_82(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
                 else:
-                    inner_12(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                    inner_12(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
             elif rows == 16:
-                inner_161(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                inner_161(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
             else:
-                inner_11(a_i, a_row, b_j, k, bias_j, c_i, n, k, zero)
+                inner_11(a_i, a_row, b_j, k, bias_j, c_i, c_row, k, zero)
             i += rows
         j += columns
 

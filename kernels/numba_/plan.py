@@ -103,6 +103,10 @@ def in_slabs(phases: list[list[Launch]], fault: np.ndarray) -> list[list[Launch]
         rest = list(phase)
         while (product := next(filter(_worth_slabs, rest), None)) is not None:
             needed = _needed(product, rest)
+            if product.kernel.name == "dense_dx":
+                result += [needed, [_launch("dense_dx_slabs", product.args, product)]]
+                rest = [each for each in rest if each not in (*needed, product)]
+                continue
             parts, total = _parts_and_sum(product)
             rest[rest.index(product)] = total
             checks = [e for e in rest if e.kernel.name == "check_finite" and _same(e.args[0], product.args[0])]
@@ -120,9 +124,11 @@ def in_slabs(phases: list[list[Launch]], fault: np.ndarray) -> list[list[Launch]
 
 def _worth_slabs(launch: Launch) -> bool:
     """True for a product whose weights are more work to move than the parts of its sums are."""
-    if launch.kernel.name != "dense":
+    if launch.kernel.name not in ("dense", "dense_dx"):
         return False
-    inputs = len(launch.args[1])
+    inputs, outputs = launch.args[1].shape
+    if launch.kernel.name == "dense_dx" and outputs <= native.NARROW:
+        return False
     return native.blocks(inputs) > 1 and launch.count <= inputs
 
 

@@ -1,13 +1,14 @@
-"""Products with a long inner axis, summed slab by slab so that each thread needs only its own part of the weights.
+"""Products of large weights, made slab by slab so that each thread needs only its own part of the weights.
 
 In a small batch, moving the weights between cores costs more than multiplying by them. So a thread sums only the
 products with those rows of the weights which it also updates: its slabs. `dense` cuts its sums at the same places,
-and adds the slabs' sums in the same order, so the bits are the same.
+and adds the slabs' sums in the same order, so the bits are the same. In the gradient of the input, those rows of the
+weights make its columns.
 """
 
 from fastnn.kernels.contract import ROW
-from fastnn.kernels.numba_.dense import product
-from fastnn.kernels.numba_.native import kernel
+from fastnn.kernels.numba_.dense import input_gradient, product
+from fastnn.kernels.numba_.native import ROWS_WORD, kernel
 from fastnn.kernels.numba_.vector import copy_row, fetch_row, zero_if_finite
 
 
@@ -39,6 +40,16 @@ def dense_slabs(x, weight, parts, start, stop):
             x.ctypes.data + left * size, inputs, 1, weight.ctypes.data + left * outputs * size, outputs, 0,
             parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, 0, size, x.dtype.type(0),
         )  # fmt: skip
+
+
+@kernel
+def dense_dx_slabs(dz, weight, dx, start, stop, local):
+    inputs, outputs = weight.shape
+    size, first = dz.itemsize, weight.ctypes.data + start * weight.shape[1] * dz.itemsize
+    input_gradient(
+        dz.ctypes.data, first, dx.ctypes.data + start * size, len(dz), stop - start, outputs, inputs,
+        local[ROWS_WORD], size, dz.dtype.type(0),
+    )  # fmt: skip
 
 
 @kernel
