@@ -131,15 +131,15 @@ def copied_bytes(contract: Kernel, values: list) -> int:
     """The space a launch needs for copied or transposed parts of its matrices."""
     if contract.name == "column_sum":
         return 64
-    if contract.name not in ("dense", "dense_dx", "dense_dx_slabs", "dense_dweight"):
+    name = contract.name.removesuffix("_slabs")
+    if name not in ("dense", "dense_dx", "dense_dweight"):
         return 0
-    n, (inputs, outputs) = len(values[0]), values[2 if contract.name == "dense_dweight" else 1].shape
+    n, (inputs, outputs) = len(values[0]), values[2 if name == "dense_dweight" else 1].shape
     rows, depth = {
         "dense": (n, inputs // blocks(inputs) + 1),
         "dense_dx": (n, outputs),
-        "dense_dx_slabs": (n, outputs),
         "dense_dweight": (inputs, n // blocks(n) + 1),
-    }[contract.name]
+    }[name]
     block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), inputs * NARROW
     return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
 

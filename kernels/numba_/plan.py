@@ -127,9 +127,8 @@ def _worth_slabs(launch: Launch) -> bool:
     if launch.kernel.name not in ("dense", "dense_dx"):
         return False
     inputs, outputs = launch.args[1].shape
-    if launch.kernel.name == "dense_dx" and outputs <= native.NARROW:
-        return False
-    return native.blocks(inputs) > 1 and launch.count <= inputs
+    narrow = launch.kernel.name == "dense_dx" and outputs <= native.NARROW  # made by columns of the weights
+    return native.blocks(inputs) > 1 and launch.count <= inputs and not narrow
 
 
 def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:

@@ -30,7 +30,7 @@ def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local)
 
 
 @kernel
-def dense_slabs(x, weight, parts, start, stop):
+def dense_slabs(x, weight, parts, start, stop, local):
     n, inputs = x.shape
     outputs, slabs = weight.shape[1], parts.shape[0]
     size = x.itemsize
@@ -38,7 +38,8 @@ def dense_slabs(x, weight, parts, start, stop):
         left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
         product(
             x.ctypes.data + left * size, inputs, 1, weight.ctypes.data + left * outputs * size, outputs, 0,
-            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, 0, size, x.dtype.type(0),
+            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, local[ROWS_WORD],
+            size, x.dtype.type(0),
         )  # fmt: skip
 
 
