@@ -295,7 +295,9 @@ class Sequential:
     fit, evaluate, predict, train_on_batch = fit, evaluate, predict, train_on_batch
 
     def warmup(self, batch_size: int = 32) -> None:
-        """Compile ahead all that training in batches of this size runs; `fit` does it by and by, and keeps it on disk.
+        """Compile ahead all that training in batches of this size runs, shuffled or in order.
+
+        `fit` does it by and by, and keeps it on disk.
 
         Raises ValueError before the model is compiled and built, TypeError or ValueError for a bad `batch_size`.
         """
@@ -303,9 +305,10 @@ class Sequential:
             raise ValueError("the model must be compiled and have its weights: call compile, then build or fit")
         rows = positive_int("batch_size", batch_size)
         self.prepare_training()
-        step = self.steps.get("train", rows, True)
-        if step.replay is not None:
-            step.replay.warm_up()
+        for shuffled in (True, False):
+            replay = self.steps.get("train", rows, shuffled).replay
+            if replay is not None:
+                replay.warm_up()
 
     def explain(self, batch_size: int = 32) -> Any:
         """Measure a training step kernel by kernel: a table to print, with `.rows` and `.plot(path)`."""

@@ -96,9 +96,10 @@ class NumbaReplay:
         self.plans = [Plan(program, phases) for phases in ways if phases is not None]
         self.threads = 0  # until it has been measured
         self.plan = self.plans[0]
+        self.plan.fused.look()
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
         self._settlings = 0  # how often
-        self._short = 0.0  # seconds of small steps on one thread
+        self._small = 0.0  # seconds of small steps on one thread
         self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
         self._version = thread_limit.version()
 
@@ -135,19 +136,13 @@ class NumbaReplay:
         self._settled += elapsed
         done += new
         if self.threads == 1 and self.plan.fused.fits:
-            self._fuse(elapsed)
+            self._small += elapsed
+            if self._small > FUSE_AFTER_SECONDS:
+                self.plan.fused.begin()
         if self._settled > self._patience:  # the machine may be less busy now, or more: one more trial of each
             self._settled, self.threads = 0.0, 0
             self._trials = {way: trials[1:][-TRIALS:] for way, trials in self._trials.items()}
         return done
-
-    def _fuse(self, elapsed: float) -> None:
-        """Look whether small steps were made into one function, once; begin to make it when many steps were run."""
-        if not self._short and self.plan.fused.look():
-            self._short = np.inf
-        self._short += elapsed
-        if FUSE_AFTER_SECONDS < self._short < np.inf:
-            self.plan.fused.begin()
 
     def _ways(self) -> list[tuple[int, int]]:
         """What to try: threads, and the number of a plan; slabs are no use to one thread alone."""

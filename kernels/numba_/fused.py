@@ -59,8 +59,8 @@ class FusedStep:
         return self.function is not None
 
     def begin(self) -> None:
-        """Make the function in a thread, if that was not begun."""
-        if self.fits and self._thread is None and self.function is None:
+        """Make the function in a thread, if that was not begun and nobody else made it."""
+        if self.fits and self._thread is None and self.function is None and not self.look():
             self._thread = threading.Thread(target=self.make, name="fastnn-fuse")
             self._thread.start()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-SHAPES = [(1, 1), (3, 37), (3, 1100), (14, 32), (15, 31), (16, 33), (17, 2), (100, 10), (450, 2)]  # 1100 is more than the stack of a kernel holds
+# 1100 is more than a kernel keeps on the stack.
+SHAPES = [(1, 1), (3, 37), (3, 1100), (14, 32), (15, 31), (16, 33), (17, 2), (100, 10), (450, 2)]
 SCALE = 1 / 7
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 LOGITS_LOSSES = ["softmax_crossentropy_sparse", "softmax_crossentropy", "sigmoid_crossentropy"]
