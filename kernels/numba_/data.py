@@ -4,7 +4,7 @@ from numba import carray, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import copy_row, fetch_row, zero_if_finite
+from fastnn.kernels.numba_.rowwise import copy_row, fetch_row, zero_if_finite
 from fastnn.kernels.numba_.words import STACKED, function, philox, rows, stack
 
 WORTH_FETCHING = 512  # bytes of a row: the processor itself looks so far ahead

@@ -2,7 +2,7 @@
 
 from fastnn.kernels.contract import POSITION
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vector import sum_as
+from fastnn.kernels.numba_.rowwise import sum_as
 from fastnn.kernels.numba_.words import first_largest, rows
 
 

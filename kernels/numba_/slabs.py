@@ -9,7 +9,7 @@ weights make its columns.
 from fastnn.kernels.contract import ROW
 from fastnn.kernels.numba_.dense import input_gradient, product
 from fastnn.kernels.numba_.native import ROWS_WORD, kernel
-from fastnn.kernels.numba_.vector import copy_row, fetch_row, zero_if_finite
+from fastnn.kernels.numba_.rowwise import copy_row, fetch_row, zero_if_finite
 
 
 @kernel
