@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import statistics
 import time
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +13,7 @@ from fastnn.kernels import threads as thread_limit
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.host import HostBackend
 from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_.engine import launch_function
 from fastnn.kernels.numba_.plan import Plan, in_slabs
 from fastnn.program import Program
 
@@ -26,7 +24,6 @@ SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturb
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 FUSE_AFTER_SECONDS = 0.2  # so much time in small steps is worth a compilation
 SHUFFLING = (("random_bits", "int64"), ("order_of", "int64"))  # kernels that come before the steps of an epoch
-_LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
 class Bound:
@@ -42,7 +39,8 @@ class Bound:
         self.copied = aligned((needed,), np.uint8) if needed else self.local
         self.local[native.ROWS_WORD] = self.copied.ctypes.data
         self.block = native.pack(launch.kernel, values)
-        self.function = _function(launch.kernel.name, native.variant(launch))
+        self.kernel = native.address(launch.kernel.name, native.variant(launch))
+        self.function = launch_function()
         self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count
 
     def __call__(self, start: int = 0, stop: int | None = None) -> None:
@@ -50,7 +48,7 @@ class Bound:
         if self.clock is not None:
             self.local_clock[:] = self.clock
         block, local = self.addresses
-        self.function(block, start, self.count if stop is None else stop, local)
+        self.function(self.kernel, block, start, self.count if stop is None else stop, local)
 
 
 class NumbaBackend(HostBackend):
@@ -78,11 +76,6 @@ class NumbaBackend(HostBackend):
     def replay(self, program: Program) -> NumbaReplay:
         """Prepare a captured program for replay."""
         return NumbaReplay(program)
-
-
-@functools.cache
-def _function(name: str, dtype: str) -> Any:
-    return _LAUNCH(native.address(name, dtype))
 
 
 class NumbaReplay:

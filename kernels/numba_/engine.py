@@ -11,11 +11,14 @@ last to arrive looks at the fault word for all, so that all stop at the same bar
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+
+import llvmlite.binding as llvm
 
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.kernels.numba_ import native
@@ -58,13 +61,31 @@ def _compile_replay() -> bytes:
         return steps
 
     compiled = numba.cfunc("intp(intp, intp, intp, intp, intp, intp, intp)", error_model="numpy")(replay)
-    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, 7, "i64"))
+    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, 7, "i64", flushes=True))
 
 
 def replay_function() -> Callable[..., int]:
     """The native loop as a Python function; ctypes lets go of the interpreter's lock while it runs."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 7)
     return prototype(native.load_or_compile("replay", "any", _compile_replay))
+
+
+@functools.cache
+def launch_function() -> Callable[..., None]:
+    """Calls the kernel at an address once, as the native loop would: (kernel, argument block, start, stop, local)."""
+    declare, begin, end = native.flushing()
+    text = f"""
+{declare}
+define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %local) {{
+  %function = inttoptr i64 %kernel to ptr
+{begin}
+  call void %function(i64 %block, i64 %start, i64 %stop, i64 %local)
+{end}
+  ret void
+}}"""
+    with native.lock:
+        address = native.load(native.machine_code(llvm.parse_assembly(text)))
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 
 def yield_address() -> int:

@@ -91,8 +91,9 @@ class FusedStep:
     @property
     def text(self) -> str:
         """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
-        lines = [f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels()]
-        lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:"]
+        declare, begin, end = native.flushing()
+        lines = [declare, *(f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels())]
+        lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:", begin]
         lines += ["  %fault = inttoptr i64 %fault_at to ptr", "  %clock = inttoptr i64 %local to ptr"]
         for number, (launch, block) in enumerate(zip(self.launches, self._blocks, strict=True)):
             lines += _block_text(number, launch, block)
@@ -116,7 +117,7 @@ class FusedStep:
                 f"  %new{place} = add i64 %old{place}, {amount}",
                 f"  store i64 %new{place}, ptr %at{place}",
             ]
-        lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", "  ret i64 %step", "}"]
+        lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", end, "  ret i64 %step", "}"]
         return "\n".join(lines)
 
 

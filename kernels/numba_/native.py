@@ -196,21 +196,54 @@ def bitcode(name: str, dtype: str) -> bytes | None:
     return _bitcode.get((name, dtype)) or cache().load(f"{name}-{dtype}.bc")
 
 
-def module_of(text: str, symbol: str, words: int, result: str = "void") -> llvm.ModuleRef:
+def flushing() -> tuple[str, str, str]:
+    """LLVM text to declare, to begin and to end arithmetic that takes numbers below the least normal one for zero.
+
+    They come up in every long training, as when the moments of a weight fade whose input is always 0, and take the
+    processor many times as long. What a thread did before is restored: outside our kernels nothing changes.
+    """
+    architecture = llvm.get_process_triple().split("-")[0]
+    if architecture == "x86_64":  # the bits "flush to zero" and "denormals are zero"
+        declare = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n"
+        begin = """
+  %before = alloca i32
+  %meanwhile = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %before)
+  %control = load i32, ptr %before
+  %flushing = or i32 %control, 32832
+  store i32 %flushing, ptr %meanwhile
+  call void @llvm.x86.sse.ldmxcsr(ptr %meanwhile)"""
+        return declare, begin, "  call void @llvm.x86.sse.ldmxcsr(ptr %before)"
+    if architecture in ("aarch64", "arm64"):  # the bit "flush to zero"
+        declare = "declare i64 @llvm.aarch64.get.fpcr()\ndeclare void @llvm.aarch64.set.fpcr(i64)\n"
+        begin = """
+  %control = call i64 @llvm.aarch64.get.fpcr()
+  %flushing = or i64 %control, 16777216
+  call void @llvm.aarch64.set.fpcr(i64 %flushing)"""
+        return declare, begin, "  call void @llvm.aarch64.set.fpcr(i64 %control)"
+    return "", "", ""
+
+
+def module_of(text: str, symbol: str, words: int, result: str = "void", flushes: bool = False) -> llvm.ModuleRef:
     """A module with the one symbol `fastnn_kernel`, from the text of a Numba cfunc of `words` arguments.
 
     Numba's own entry reports exceptions through the interpreter, which our kernels never raise; the entry written
-    here calls the function itself, so that the object file needs nothing of Python or Numba.
+    here calls the function itself, so that the object file needs nothing of Python or Numba. One that is called from
+    Python and calls kernels `flushes` (see `flushing`) for all of them.
     """
+    declare, begin, end = flushing() if flushes else ("", "", "")
     inner = symbol.removeprefix("cfunc.")
     text = re.sub(r"declare void @NRT_MemInfo_call_dtor\(ptr\).*", "", text)  # our arrays own nothing to be freed
     names = ", ".join(f"i64 %a{i}" for i in range(words))
     text += f"""
+{declare}
 define {result} @fastnn_kernel({names}) {{
   %result = alloca i64
   %error = alloca ptr
+{begin}
   %status = call i32 @"{inner}"(ptr %result, ptr %error, {names})
   %value = load i64, ptr %result
+{end}
   ret {"void" if result == "void" else "i64 %value"}
 }}
 define void @NRT_MemInfo_call_dtor(ptr %info) {{

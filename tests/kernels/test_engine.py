@@ -10,15 +10,16 @@ import pytest
 
 import fastnn as fn
 from fastnn import backends
-from fastnn.capture import Port, Recorder
+from fastnn.capture import Launch, Port, Recorder, aligned
 from fastnn.kernels import threads as thread_limit
+from fastnn.kernels.contract import KERNELS
 from fastnn.program import Program
 
 pytest.importorskip("numba")
 from fastnn.kernels.numba_ import backend as numba_backend
 from fastnn.kernels.numba_ import engine
 from fastnn.kernels.numba_.backend import NumbaReplay
-from fastnn.kernels.numba_.plan import group
+from fastnn.kernels.numba_.plan import Plan, group
 
 ROWS, INPUTS, OUTPUTS = 12, 6, 5
 
@@ -314,3 +315,18 @@ def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
         assert sum(map(len, chain.replay._trials.values())) == steps
     assert chain.replay.threads in (1, 2)
     assert chain.replay._patience >= numba_backend.TRY_AGAIN_SECONDS / 2**numba_backend.SOON
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numbers_below_the_least_normal_one_count_as_zero_while_kernels_run(threads):
+    """They would take a processor many times as long; outside the kernels they are what they were."""
+    x, weight, z = (aligned((4, 4), np.float32) for _ in range(3))
+    x[...], weight[...] = 1e-30, 1e-10
+    clock, fault = np.zeros(3, np.int64), np.zeros(1, np.int64)
+    launch = Launch(KERNELS["dense"], [x, weight, None, z], np.dtype(np.float32))
+    plan = Plan(Program([launch], 4, clock, fault), [[launch]])
+    for run in (numba_backend.Bound(launch), lambda: plan.run(1, threads)):
+        z[...] = 1
+        run()
+        assert not z.any()
+        assert x[0, 0] * weight[0, 0] > 0

@@ -17,7 +17,7 @@ from fastnn.capture import Eager, Launch
 from fastnn.kernels.contract import KERNELS
 
 pytest.importorskip("numba")
-from fastnn.kernels.numba_ import cache, native
+from fastnn.kernels.numba_ import cache, engine, native
 from fastnn.kernels.numba_.internal import INTERNAL
 
 CODE = bytes(range(256)) * 9
@@ -251,9 +251,8 @@ def test_a_native_kernel_works_on_its_rows_only():
     launch = Launch(KERNELS["softmax"], [z, y], np.dtype(np.float32))
     local = np.zeros(native.LOCAL_WORDS, np.int64)
     block = native.pack(launch.kernel, launch.values)
-    from fastnn.kernels.numba_.backend import _function
-
-    _function("softmax", "float32")(block.ctypes.data, 1, 3, local.ctypes.data)
+    kernel = native.address("softmax", "float32")
+    engine.launch_function()(kernel, block.ctypes.data, 1, 3, local.ctypes.data)
     assert (y[[0, 3]] == -1).all()
     np.testing.assert_allclose(y[1:3].sum(axis=1), 1, rtol=1e-6)
 
