@@ -110,6 +110,7 @@ def _torch(compiled: bool, sizes: Sizes, batch: int, x: np.ndarray, y: np.ndarra
         return crossentropy(model(rows), labels)
 
     if compiled:
+        torch.compiler.reset()  # it gives up compiling after eight networks
         loss = torch.compile(loss)
     xs, ys = torch.from_numpy(x), torch.from_numpy(y)
 

@@ -21,6 +21,7 @@ TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least hal
 MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
 SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
+ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 FUSE_AFTER_SECONDS = 0.2  # so much time in small steps is worth a compilation
 SHUFFLING = (("random_bits", "int64"), ("order_of", "int64"))  # kernels that come before the steps of an epoch
@@ -138,8 +139,9 @@ class NumbaReplay:
         return done
 
     def _ways(self) -> list[tuple[int, int]]:
-        """What to try: threads, and the number of a plan; slabs are no use to one thread alone."""
-        return [(n, i) for n in thread_limit.choices() for i in range(len(self.plans)) if n > 1 or i == 0]
+        """What to try: threads, and the number of a plan. One thread needs no slabs, and a short step one thread."""
+        most = 1 if any(t < ALONE_SECONDS * n for t, n in self._trials.get((1, 0), ())) else None
+        return [(n, i) for n in thread_limit.choices()[:most] for i in range(len(self.plans)) if n > 1 or i == 0]
 
     def _trial(self, steps: int) -> int:
         """Run about a millisecond in the way that was tried least; settle when each was tried often enough.

@@ -289,6 +289,7 @@ def test_the_number_of_threads_is_measured_again_now_and_then(monkeypatch, secon
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     monkeypatch.setattr(numba_backend, "TRY_AGAIN_SECONDS", seconds)
     monkeypatch.setattr(numba_backend, "PATIENCE", 0)
+    monkeypatch.setattr(numba_backend, "ALONE_SECONDS", 0)
     model = fn.Sequential([fn.layers.Dense(3, input_shape=(4,))], backend="numba", seed=1)
     model.compile("sgd", "mse")
     x, y = np.ones((64, 4)), np.ones((64, 3))
@@ -330,3 +331,16 @@ def test_numbers_below_the_least_normal_one_count_as_zero_while_kernels_run(thre
         run()
         assert not z.any()
         assert x[0, 0] * weight[0, 0] > 0
+
+
+def test_a_short_step_is_tried_on_one_thread_only(monkeypatch):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    ways = []
+    for alone in (0, np.inf):
+        monkeypatch.setattr(numba_backend, "ALONE_SECONDS", alone)
+        chain = Chain(data(300), 0)
+        while not chain.replay.threads:
+            chain.clock[:] = 0
+            chain.run(300)
+        ways.append(set(chain.replay._trials))
+    assert ways == [{(1, 0), (2, 0)}, {(1, 0)}]
