@@ -187,7 +187,9 @@ class RMSprop(Optimizer):
 def _bias_corrections(betas: tuple[float, ...], part: int) -> np.ndarray:
     """1 / (1 - beta^t) for some steps t, from 1: powers take longer than a short run of steps."""
     steps = np.arange(part * KEPT_STEPS + 1.0, (part + 1) * KEPT_STEPS + 1.0)
-    return 1 / (1 - np.power(betas, steps[:, None]))
+    lasts = [64 / -math.log2(beta) if beta else 1 for beta in betas]  # later powers are nothing beside 1
+    powers = [beta ** np.minimum(steps, last) for beta, last in zip(betas, lasts, strict=True)]
+    return 1 / (1 - np.stack(powers, axis=1))
 
 
 class Adam(Optimizer):

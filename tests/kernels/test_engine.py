@@ -309,6 +309,7 @@ def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     monkeypatch.setattr(numba_backend, "SLOW_SECONDS", 1e-12)
     monkeypatch.setattr(numba_backend, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(numba_backend, "ALONE_SECONDS", 0.0)
     chain = Chain(data(100), 0)
     for steps in range(1, 5):
         assert chain.replay.threads == 0
