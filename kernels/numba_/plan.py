@@ -93,10 +93,10 @@ def group(launches: list[Launch]) -> list[Group]:
 
 
 def in_slabs(phases: list[list[Launch]], fault: np.ndarray) -> list[list[Launch]] | None:
-    """The phases with long sums shared by slabs of the weights (see `slabs.py`), or None where there are none.
+    """The phases with products of large weights shared by slabs of these (see `slabs.py`), or None without such.
 
-    A product becomes a phase of its own, and the sum of its parts takes its place; the gathering of its rows goes
-    along where the product needs nothing else.
+    A product becomes a phase of its own. The sum of its parts takes its place, and the gathering of its rows goes along
+    where it needs nothing else; the gradient of an input is whole at once.
     """
     result: list[list[Launch]] = []
     for phase in phases:
