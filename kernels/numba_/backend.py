@@ -174,6 +174,6 @@ class NumbaReplay:
         return len(long) < TRIALS and len(trials) < MOST_TRIALS and sum(long) < SLOW_SECONDS
 
     def _time(self, way: tuple[int, int]) -> float:
-        """The median time of a step, by the longest trials."""
-        longest = sorted(self._trials[way][1:])[-TRIALS:]
-        return statistics.median([seconds / steps for seconds, steps in longest] or [0.0])
+        """The median time of a step, by the latest of the trials with the most steps."""
+        largest = sorted(self._trials[way][1:], key=lambda trial: trial[1])[-TRIALS:]
+        return statistics.median([seconds / steps for seconds, steps in largest] or [0.0])

@@ -345,3 +345,12 @@ def test_a_short_step_is_tried_on_one_thread_only(monkeypatch):
             chain.run(300)
         ways.append(set(chain.replay._trials))
     assert ways == [{(1, 0), (2, 0)}, {(1, 0)}]
+
+
+def test_a_few_disturbed_trials_do_not_count():
+    """Of trials of one step each the slowest are those that were disturbed, not those that tell most."""
+    replay = Chain(data(100), 0).replay
+    replay._trials[2, 0] = [(9.0, 1), (0.4, 1), (0.9, 1), (0.9, 1), (0.4, 1), (0.9, 1), (0.4, 1), (0.4, 1)]
+    assert replay._time((2, 0)) == 0.4
+    replay._trials[2, 0] += [(1.0, 2), (1.2, 2), (1.0, 2)]
+    assert replay._time((2, 0)) == 0.5
