@@ -149,7 +149,8 @@ class NumbaReplay:
         Other programs may disturb a trial, so medians count; and another thread must be worth its core.
         """
         ways = self._ways()
-        threads, plan = way = min(filter(self._wants_trial, ways), key=lambda each: len(self._trials.get(each, ())))
+        wanted = [each for each in ways if self._wants_trial(each)] or ways
+        threads, plan = way = min(wanted, key=lambda each: len(self._trials.get(each, ())))
         seen = [seconds / n for trials in self._trials.values() for seconds, n in trials]
         steps = min(steps, max(1, int(TRIAL_SECONDS / min(seen)))) if seen else 1
         start = time.perf_counter()

@@ -354,3 +354,13 @@ def test_a_few_disturbed_trials_do_not_count():
     assert replay._time((2, 0)) == 0.4
     replay._trials[2, 0] += [(1.0, 2), (1.2, 2), (1.0, 2)]
     assert replay._time((2, 0)) == 0.5
+
+
+def test_ways_that_were_tried_long_enough_are_tried_once_more(monkeypatch):
+    """On a busy machine one trial that is kept may be as long as all of them need to be."""
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    chain = Chain(data(100), 0)
+    slow = 2 * numba_backend.SLOW_SECONDS
+    chain.replay._trials = {way: [(0.01, 1), (slow, 1)] for way in [(1, 0), (2, 0)]}
+    assert chain.run(1) == 1
+    assert chain.replay.threads in (1, 2)
