@@ -356,10 +356,12 @@ def compile_ahead(wanted: Iterable[tuple[str, str]]) -> None:
         process = subprocess.Popen([sys.executable, "-c", text], env=environment, stderr=subprocess.DEVNULL)
     except OSError:
         return
-    for name, dtype in missing:
-        address(name, dtype)
-    process.terminate()  # it may still be making what is here already
-    process.wait()
+    try:
+        for name, dtype in missing:
+            address(name, dtype)
+    finally:  # also where the keyboard interrupts
+        process.terminate()  # it may still be making what is here already
+        process.wait()
 
 
 def load(code: bytes, symbol: str = "fastnn_kernel") -> int:
