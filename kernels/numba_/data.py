@@ -4,7 +4,7 @@ from numba import carray, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.rowwise import copy_row, fetch_row, zero_if_finite
+from fastnn.kernels.numba_.rowwise import copy_by_parts, copy_row, fetch_row, zero_if_finite
 from fastnn.kernels.numba_.words import STACKED, function, philox, rows, stack
 
 WORTH_FETCHING = 512  # bytes of a row: the processor itself looks so far ahead
@@ -15,6 +15,10 @@ INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, whi
 def gather(data, permutation, out, start, stop, local):
     first, width, size, zero = local[ROW], out.shape[1], out.itemsize, out.dtype.type(0)
     base, target = data.ctypes.data, out.ctypes.data + start * width * size
+    if len(out) == 1:  # the next launches load it at once
+        row = permutation[first] if len(permutation) else first
+        copy_by_parts(base + row * width * size, target, width, zero)
+        return
     if not len(permutation):
         copy_row(base + (first + start) * width * size, target, (stop - start) * width, zero)
         return

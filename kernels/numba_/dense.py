@@ -4,8 +4,9 @@ from numba import carray
 
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
+from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
-from fastnn.kernels.numba_.words import function, untyped
+from fastnn.kernels.numba_.words import function, rows, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:
@@ -155,17 +156,20 @@ def dense(x, weight, bias, z, start, stop, local):
     size, zero = x.itemsize, x.dtype.type(0)
     moved = local[ROWS_WORD]
     if len(x) == 1 and blocks(inputs) == 1:
-        if start < stop:
-            bias_at, z_at = bias.ctypes.data, z.ctypes.data
-            lone_product(x.ctypes.data, 1, weight.ctypes.data, outputs, bias_at, z_at, outputs, inputs, size, zero)
+        x_at, weight_at, bias_at, z_at = x.ctypes.data, weight.ctypes.data, bias.ctypes.data, z.ctypes.data
+        if start < stop and outputs == 1:
+            total = dot(x_at, weight_at, inputs, zero)
+            z[0, 0] = total + bias[0] if len(bias) else total
+        elif start < stop:
+            lone_product(x_at, 1, weight_at, outputs, bias_at, z_at, outputs, inputs, size, zero)
         return
     if outputs < NARROW and len(x) * (inputs - outputs * (inputs // 16 + 4)) > 2 * inputs * outputs:
         transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
         z_start = z.ctypes.data + start * outputs * size
         x_start = x.ctypes.data + start * inputs * size
-        rows = stop - start
+        count = stop - start
         bias_at = bias.ctypes.data
-        transposed_product(x_start, inputs, moved, bias_at, z_start, outputs, rows, outputs, inputs, size, zero)
+        transposed_product(x_start, inputs, moved, bias_at, z_start, outputs, count, outputs, inputs, size, zero)
         return
     product(
         x.ctypes.data + start * inputs * size, inputs, 1, weight.ctypes.data, outputs, bias.ctypes.data,
@@ -178,14 +182,19 @@ def dense_dweight(x, dz, dweight, start, stop, local):
     n, inputs = x.shape
     outputs = dz.shape[1]
     size = x.itemsize
+    if n == outputs == 1:  # a loop like that of the updates: they can load what it stored before it is in the cache
+        slope, row, column = dz[0, 0], x[0, start:stop], rows(dweight, start, stop)
+        for i in range(len(column)):
+            column[i] = row[i] * slope
+        return
     if outputs < NARROW and n * (NARROW - outputs) > 32 * outputs:  # its columns would fill a part of a vector only
-        rows = stop - start
-        across = carray(untyped(local[ROWS_WORD]), (outputs, rows), dweight.dtype)
+        count = stop - start
+        across = carray(untyped(local[ROWS_WORD]), (outputs, count), dweight.dtype)
         product(
             dz.ctypes.data, 1, outputs, x.ctypes.data + start * size, inputs, 0,
-            across.ctypes.data, rows, outputs, rows, n, 0, size, x.dtype.type(0),
+            across.ctypes.data, count, outputs, count, n, 0, size, x.dtype.type(0),
         )  # fmt: skip
-        for i in range(rows):
+        for i in range(count):
             for o in range(outputs):
                 dweight[start + i, o] = across[o, i]
         return

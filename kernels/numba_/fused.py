@@ -118,6 +118,7 @@ class FusedStep:
                 f"  store i64 %new{place}, ptr %at{place}",
             ]
         lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", end, "  ret i64 %step", "}"]
+        lines.append(f"!0 = !{{i64 {native.SCRATCH + 1}, i64 0}}")
         return "\n".join(lines)
 
 
@@ -130,13 +131,16 @@ def _symbol(name: str, dtype: str) -> str:
 
 
 def _block_text(number: int, launch: Launch, block: np.ndarray) -> list[str]:
-    """A copy of an argument block on the stack: what may change from run to run is read, all else is constant."""
-    changing = set()
+    """A copy of an argument block on the stack: what may change from run to run is read, all else is constant.
+
+    Of an address LLVM is told that it is none of the words that stand for something else, so that nobody asks.
+    """
+    changing: dict[int, str] = {}
     for place, array, value in zip(native.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
         if isinstance(value, Port):
-            changing |= {place, place + 1, place + 2}
+            changing |= {place: ", !range !0", place + 1: "", place + 2: ""}
         elif array.name != "clock" and block[place] not in (0, native.SCRATCH):
-            changing.add(place)
+            changing[place] = ", !range !0"
     b = f"{number}_"
     lines = [
         f"  %entry{b} = inttoptr i64 %table to ptr", f"  %slot{b} = getelementptr i64, ptr %entry{b}, i64 {number}",
@@ -147,7 +151,7 @@ def _block_text(number: int, launch: Launch, block: np.ndarray) -> list[str]:
         if i in changing:
             value = f"%word{b}{i}"
             lines.append(f"  %from{b}{i} = getelementptr i64, ptr %there{b}, i64 {i}")
-            lines.append(f"  {value} = load i64, ptr %from{b}{i}")
+            lines.append(f"  {value} = load i64, ptr %from{b}{i}{changing[i]}")
         lines.append(f"  %to{b}{i} = getelementptr i64, ptr %copy{b}, i64 {i}")
         lines.append(f"  store i64 {value}, ptr %to{b}{i}")
     return [*lines, f"  %block{number} = ptrtoint ptr %copy{b} to i64"]

@@ -28,40 +28,56 @@ def fetch_row(typing, address, length, zero):
     return signature, generate
 
 
-@intrinsic
-def copy_row(typing, source, target, count, zero):
-    """Copy numbers that lie side by side, by whole vectors; the last one overlaps the one before.
+def row_copy(overlaps: bool):
+    """Copy numbers that lie side by side, by whole vectors; then by one that `overlaps` the last of them, or by parts.
 
-    Fewer numbers than a vector holds are copied by two shorter vectors. Nothing is masked: what was stored under a
-    mask can only be loaded when it has reached the cache.
+    By one vector is quicker, but a vector that was stored by two can only be loaded when both have reached the cache:
+    parts are for what is needed at once. So is what was stored under a mask, and nothing is masked.
     """
-    signature = types.void(types.intp, types.intp, types.intp, zero)
 
-    def generate(context, builder, signature, args):
-        source, target, count, _ = args
-        v = Vector(builder, zero)
+    @intrinsic
+    def run(typing, source, target, count, zero):
+        signature = types.void(types.intp, types.intp, types.intp, zero)
 
-        def copy(lanes, at):
-            kind = ir.VectorType(v.real, lanes).as_pointer()
-            value = builder.load(builder.inttoptr(v.address(source, at), kind))
-            value.align = v.bytes
-            builder.store(value, builder.inttoptr(v.address(target, at), kind)).align = v.bytes
-            return []
+        def generate(context, builder, signature, args):
+            source, target, count, _ = args
+            v = Vector(builder, zero)
 
-        def by(lanes):
-            last = builder.sub(count, I64(lanes))
-            with builder.if_else(builder.icmp_signed(">=", last, I64(0))) as (enough, few):
-                with enough:
-                    loop(builder, last, lanes, [], lambda i, _: copy(lanes, i))
-                    copy(lanes, last)
-                with few:
-                    if lanes > 1:
-                        by(lanes // 2)
+            def copy(lanes, at):
+                kind = ir.VectorType(v.real, lanes).as_pointer()
+                value = builder.load(builder.inttoptr(v.address(source, at), kind))
+                value.align = v.bytes
+                builder.store(value, builder.inttoptr(v.address(target, at), kind)).align = v.bytes
+                return []
 
-        by(v.lanes)
-        return context.get_dummy_value()
+            def by_parts(lanes, done):
+                whole = builder.and_(builder.sub(count, done), I64(-lanes))
+                loop(builder, whole, lanes, [], lambda i, _: copy(lanes, builder.add(done, i)))
+                if lanes > 1:
+                    by_parts(lanes // 2, builder.add(done, whole))
 
-    return signature, generate
+            def by(lanes):
+                last = builder.sub(count, I64(lanes))
+                with builder.if_else(builder.icmp_signed(">=", last, I64(0))) as (enough, few):
+                    with enough:
+                        loop(builder, last, lanes, [], lambda i, _: copy(lanes, i))
+                        copy(lanes, last)
+                    with few:
+                        if lanes > 1:
+                            by(lanes // 2)
+
+            if overlaps:
+                by(v.lanes)
+            else:
+                by_parts(v.lanes, I64(0))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return run
+
+
+copy_row, copy_by_parts = row_copy(True), row_copy(False)
 
 
 @intrinsic
@@ -109,6 +125,42 @@ def _vector_sum(typing, address, count, zero, total):
 
         sums = add(whole, loop(builder, whole, v.lanes, [w.zero], add), v.mask(builder.sub(count, whole)))
         return builder.extract_element(w.totals(sums), I32(0))
+
+    return signature, generate
+
+
+@intrinsic
+def dot(typing, a, b, count, zero):
+    """The sum of a[k] b[k], for numbers that lie side by side.
+
+    By vectors of four, in two chains, and the rest one by one: so it can load numbers that were just stored by short
+    vectors, or one by one, before they have reached the cache.
+    """
+    signature = zero(types.intp, types.intp, types.intp, zero)
+
+    def generate(context, builder, signature, args):
+        a, b, count, _ = args
+        four, one = Vector(builder, zero, 4), Vector(builder, zero, 1)
+
+        def add(v, first, last, sums):
+            """Add the products from `first` up to `last` to some sums in turn; returns these, and where it ended."""
+            step = len(sums) * v.lanes
+            whole = builder.mul(builder.sdiv(builder.sub(last, first), I64(step)), I64(step))
+
+            def products(k, sums):
+                places = [builder.add(first, builder.add(k, I64(i * v.lanes))) for i in range(len(sums))]
+                return [
+                    v.fma(v.load(v.address(a, place)), v.load(v.address(b, place)), total)
+                    for place, total in zip(places, sums, strict=True)
+                ]
+
+            return loop(builder, whole, step, sums, products), builder.add(first, whole)
+
+        (even, odd), done = add(four, I64(0), count, [four.zero] * 2)
+        (even,), done = add(four, done, count, [even])
+        (rest,), _ = add(one, done, count, [one.zero])
+        total = builder.extract_element(four.totals([builder.fadd(even, odd)]), I32(0))
+        return builder.fadd(total, builder.extract_element(rest, I32(0)))
 
     return signature, generate
 

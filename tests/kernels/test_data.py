@@ -10,7 +10,7 @@ from fastnn.kernels.numpy_.random import philox_words
 ELSEWHERE = 1 << 40  # in the elements of the clock that a kernel must not look at
 
 
-@pytest.mark.parametrize("rows, features", [(1, 1), (3, 37), (16, 33)])
+@pytest.mark.parametrize("rows, features", [(1, 1), (1, 63), (3, 37), (16, 33)])
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_gather(run, draw, dtype, rows, features, shuffled):
     data = draw(40, features)
