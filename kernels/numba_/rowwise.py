@@ -81,6 +81,27 @@ copy_row, copy_by_parts = row_copy(True), row_copy(False)
 
 
 @intrinsic
+def copy_checked(typing, source, target, count, zero):
+    """Copy at least one whole vector of numbers that lie side by side; returns what `zero_if_finite` does of them."""
+    signature = zero(types.intp, types.intp, types.intp, zero)
+
+    def generate(context, builder, signature, args):
+        source, target, count, _ = args
+        v = Vector(builder, zero)
+
+        def copy(i, sums):
+            value = v.load(v.address(source, i))
+            v.store(value, v.address(target, i))
+            return [v.fma(value, v.zero, sums[0])]
+
+        last = builder.sub(count, I64(v.lanes))
+        found = copy(last, loop(builder, last, v.lanes, [v.zero], copy))  # the last overlaps the one before
+        return builder.extract_element(v.totals(found), I32(0))
+
+    return signature, generate
+
+
+@intrinsic
 def zero_if_finite(typing, address, count, zero):
     """The sum of numbers that lie side by side, each times 0: that is 0, or NaN where one is NaN or infinite."""
     signature = zero(types.intp, types.intp, zero)

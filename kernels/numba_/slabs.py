@@ -9,7 +9,7 @@ weights make its columns.
 from fastnn.kernels.contract import ROW
 from fastnn.kernels.numba_.dense import input_gradient, product
 from fastnn.kernels.numba_.native import ROWS_WORD, kernel
-from fastnn.kernels.numba_.rowwise import copy_row, fetch_row, zero_if_finite
+from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
 
 
 @kernel
@@ -23,8 +23,7 @@ def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local)
         following = permutation[first + min(r + 1, n - 1)] if len(permutation) else source
         fetch_row(data.ctypes.data + (following * width + left) * size, (right - left) * size, zero)
         target = out.ctypes.data + (r * width + left) * size
-        copy_row(data.ctypes.data + (source * width + left) * size, target, right - left, zero)
-        found += zero_if_finite(target, right - left, zero)
+        found += copy_checked(data.ctypes.data + (source * width + left) * size, target, right - left, zero)
     if found != zero:
         fault[0] |= code
 
