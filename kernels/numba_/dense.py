@@ -18,6 +18,7 @@ else:
 
 ALIAS_BYTES = 2048
 WORTH_MOVING = 56  # rows or columns that use what was moved
+FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
 blocks = function(native.blocks)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
@@ -70,13 +71,15 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, ze
 
     Panels of columns are walked by tiles of rows, for some rows and for a block of the sum at a time: what a tile
     reads stays in the cache. Where it would not, since successive rows compete for the same lines, the blocks of a
-    and the panels of b are copied to `space`; 0 stands for none.
+    and the panels of b are copied to `space`; 0 stands for none. So are blocks whose columns, strewn over much memory,
+    would come late.
     """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
     parts = blocks(k)
     height = balanced(m)
-    moves = space and n >= WORTH_MOVING and aliases(max(a_row, a_step), size)
+    far = a_step > 1 and k * a_step * size > FAR_BYTES and n >= WORTH_FETCHING
+    moves = space and n >= WORTH_MOVING and (far or aliases(max(a_row, a_step), size))
     packs = space and aliases(b_row, size)
     copy = space + 2 * VECTOR_BYTES * (k // parts + 1)
     for i in range(0, m, height):
