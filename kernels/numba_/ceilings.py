@@ -69,7 +69,7 @@ def _compile_fma(dtype: str) -> bytes:
     def fma(rounds, start):
         turns(rounds, start)
 
-    return _finish(fma, 2)
+    return native.machine_code(native.module_of(fma, 2))
 
 
 def _compile_triad() -> bytes:
@@ -102,14 +102,7 @@ def _compile_triad() -> bytes:
         for _ in range(passes):
             stream(a, b, c, count)
 
-    return _finish(triad, 5)
-
-
-def _finish(function: Callable, arguments: int) -> bytes:
-    import numba
-
-    compiled = numba.cfunc(f"void({', '.join(['intp'] * arguments)})", error_model="numpy")(function)
-    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, arguments))
+    return native.machine_code(native.module_of(triad, 5))
 
 
 def load_fma(dtype: str) -> _Native:

@@ -3,9 +3,10 @@
 from numba import carray, uint32, uint64
 
 from fastnn.kernels.contract import ITERATION, ROW
+from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import copy_by_parts, copy_row, fetch_row, zero_if_finite
-from fastnn.kernels.numba_.words import STACKED, function, philox, rows, stack
+from fastnn.kernels.numba_.words import STACKED, philox, rows, stack
 
 WORTH_FETCHING = 512  # bytes of a row: the processor itself looks so far ahead
 INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, which tells equal words apart

@@ -3,10 +3,11 @@
 from numba import carray
 
 from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
-from fastnn.kernels.numba_.words import function, rows, untyped
+from fastnn.kernels.numba_.words import rows, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:

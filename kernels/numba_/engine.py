@@ -60,8 +60,7 @@ def _compile_replay() -> bytes:
             local[ROW] += rows
         return steps
 
-    compiled = numba.cfunc("intp(intp, intp, intp, intp, intp, intp, intp)", error_model="numpy")(replay)
-    return native.machine_code(native.module_of(compiled.inspect_llvm(), compiled.native_name, 7, "i64", flushes=True))
+    return native.machine_code(native.module_of(replay, 7, "i64", flushes=True))
 
 
 def replay_function() -> Callable[..., int]:

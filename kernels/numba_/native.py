@@ -174,17 +174,16 @@ def _compile(name: str, dtype: str) -> bytes:
     """Compile one kernel for one element type; returns an object file with the single symbol `fastnn_kernel`."""
     import numba
 
-    from fastnn.kernels.numba_ import words
+    from fastnn.kernels.numba_ import lowering, words
 
     for module in MODULES:
         importlib.import_module(f"fastnn.kernels.numba_.{module}")
     body = _bodies[name]
     real = {"float32": numba.float32, "float64": numba.float64, "int64": numba.int64}[dtype]
     namespace = words.namespace(real)
-    namespace["body"] = words.function(body)
+    namespace["body"] = lowering.function(body)
     exec(_entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
-    compiled = numba.cfunc("void(intp, intp, intp, intp)", error_model="numpy")(namespace["entry"])
-    module = module_of(compiled.inspect_llvm(), compiled.native_name, 4)
+    module = module_of(namespace["entry"], 4)
     _bitcode[name, dtype] = module.as_bitcode()
     if is_built_in(name):
         cache().store(f"{name}-{dtype}.bc", _bitcode[name, dtype])
@@ -224,15 +223,17 @@ def flushing() -> tuple[str, str, str]:
     return "", "", ""
 
 
-def module_of(text: str, symbol: str, words: int, result: str = "void", flushes: bool = False) -> llvm.ModuleRef:
-    """A module with the one symbol `fastnn_kernel`, from the text of a Numba cfunc of `words` arguments.
+def module_of(body: Callable, words: int, result: str = "void", flushes: bool = False) -> llvm.ModuleRef:
+    """An optimized module with the one symbol `fastnn_kernel`: `body`, compiled as a function of so many 64-bit words.
 
     Numba's own entry reports exceptions through the interpreter, which our kernels never raise; the entry written
     here calls the function itself, so that the object file needs nothing of Python or Numba. One that is called from
     Python and calls kernels `flushes` (see `flushing`) for all of them.
     """
+    from fastnn.kernels.numba_ import lowering
+
     declare, begin, end = flushing() if flushes else ("", "", "")
-    inner = symbol.removeprefix("cfunc.")
+    text, symbol = lowering.text_of(body, words, result)
     text = re.sub(r"declare void @NRT_MemInfo_call_dtor\(ptr\).*", "", text)  # our arrays own nothing to be freed
     names = ", ".join(f"i64 %a{i}" for i in range(words))
     text += f"""
@@ -241,7 +242,7 @@ define {result} @fastnn_kernel({names}) {{
   %result = alloca i64
   %error = alloca ptr
 {begin}
-  %status = call i32 @"{inner}"(ptr %result, ptr %error, {names})
+  %status = call i32 @"{symbol}"(ptr %result, ptr %error, {names})
   %value = load i64, ptr %result
 {end}
   ret {"void" if result == "void" else "i64 %value"}
@@ -254,9 +255,10 @@ define void @NRT_MemInfo_call_dtor(ptr %info) {{
     for function in module.functions:
         if not function.is_declaration and function.name != "fastnn_kernel":
             function.linkage = "internal"
-    passes = llvm.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(module, llvm.create_pass_builder(machine(), llvm.create_pipeline_tuning_options()))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    builder = llvm.create_pass_builder(machine(), options)
+    builder.getModulePassManager().run(module, builder)
     foreign = [f.name for f in module.functions if f.is_declaration and not _INSTRUCTIONS.match(f.name)]
     if foreign:
         raise RuntimeError(f"a native kernel must not call {foreign}: nothing resolves it when loaded from the cache")

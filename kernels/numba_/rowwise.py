@@ -6,8 +6,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from fastnn.kernels.numba_.lowering import inlined
 from fastnn.kernels.numba_.vector import I32, I64, Vector, loop
-from fastnn.kernels.numba_.words import inlined
 
 
 @intrinsic

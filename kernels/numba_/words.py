@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-
 from llvmlite import ir
-from numba import carray, float32, float64, int64, njit, types, uint64
+from numba import carray, float32, float64, int64, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, YIELD_AT
+from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
 STACK = STACK_COLUMNS * STACKED
 SPINS = 2000  # looks at the barrier before a thread offers its core to others
-# For what kernels call: Python never does, so that it needs no way in from there, which would take time to compile.
-function = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-inlined = functools.partial(function, forceinline=True)
 
 
 def _pointer(kind: types.Type, llvm_type: ir.Type):
