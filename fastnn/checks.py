@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.kernels.numpy_.data import all_finite
 from fastnn.memory import on_host
 
 
@@ -93,9 +94,10 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def check_finite(array: Any, argument: str, first: int = 0) -> None:
     """Raises ValueError naming the first row that is not finite, where `first` is the number of row 0."""
     array = on_host(array)
+    if all_finite(array):
+        return
     finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"{argument} must be finite, got NaN or infinity in row {first + int(np.argmin(finite))}")
+    raise ValueError(f"{argument} must be finite, got NaN or infinity in row {first + int(np.argmin(finite))}")
 
 
 def as_targets(model: Any, y: Any, rows: int, argument: str) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.kernels.numpy_.data import all_finite
+
 Shape = tuple[int, ...]
 LINE = 64  # bytes of a cache line
 
@@ -93,11 +95,11 @@ class Block:
 
     def finite(self) -> bool:
         """True while no value is NaN or infinite."""
-        whole = self.twin.finite() if self._newest == TWIN else np.isfinite(self.flat).all()
+        whole = self.twin.finite() if self._newest == TWIN else all_finite(self.flat)
         if whole:
             return True
         self.read()  # a twin's sum may overflow, and NaN between the arrays harms nobody
-        return all(bool(np.isfinite(array).all()) for array in self.arrays)
+        return all(map(all_finite, self.arrays))
 
     def leave_device(self) -> None:
         """Have the newest values on the host, and no twin."""

@@ -18,6 +18,7 @@ from fastnn.program import Program
 
 BAD_INPUT, BAD_LOSS = 1, 2  # bits of the fault word
 LOSS, PENALTY = 0, 1  # columns of the ring; the metrics follow
+FIRST_STEPS = 16  # of a pass, when nobody knows how long they take
 KEPT = 64  # programs of a model: each holds the memory of one step
 
 
@@ -97,6 +98,7 @@ class Step:
 
     def __init__(self, model: Any, feed: Feed, kind: str, rows: int, shuffled: bool) -> None:
         self.model, self.feed, self.kind, self.rows, self.shuffled = model, feed, kind, rows, shuffled
+        self.at_once = FIRST_STEPS  # until somebody else gets a turn
         self.replay = None if model.run_eagerly else self._capture()
         self._blocks = model.blocks() if isinstance(model.backend, HostBackend) else []
 

@@ -228,7 +228,7 @@ def _train_epoch(
 def _train_part(model: Any, step: Any, count: int, batch_size: int, bar: Any, hooks: Any, during: str) -> None:
     """Replay one step `count` times, or until a callback stops the training."""
     feed = step.feed
-    for size in passes.slices(count, hooks.wants_batches or model.stop_training):
+    for size in passes.slices(step, count, hooks.wants_batches or model.stop_training):
         if hooks.wants_batches:
             position = int(feed.clock[POSITION])
             hooks.on_train_batch_begin(position)

@@ -24,5 +24,10 @@ def scatter(values, clock, out):
 
 def check_finite(values, fault, code):
     """Set the bits of `code` in fault[0] if any value is NaN or infinite: no parameter is updated after that."""
-    if not (math.isfinite(np.vdot(values, values)) or np.isfinite(values).all()):  # squares may overflow
+    if not all_finite(values):
         fault[0] |= code
+
+
+def all_finite(values):
+    """True when no value is NaN or infinite: as the sum of their squares tells at once, unless that overflows."""
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())

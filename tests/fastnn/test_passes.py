@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,3 +154,25 @@ def test_one_feature_may_come_flat(backend):
         model.fit(*data, epochs=200, verbose=0)
     assert same_bits(flat, column)
     np.testing.assert_allclose(flat.predict(x)[:, 0], y, atol=1e-3)
+
+
+def test_steps_are_run_in_slices_of_about_the_same_time(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(fn.passes.time, "perf_counter", lambda: now[0])
+    step = SimpleNamespace(at_once=16)
+
+    def sizes(count, seconds, one_by_one=False):
+        found = []
+        for size in fn.passes.slices(step, count, one_by_one):
+            now[0] += size * seconds
+            found.append(size)
+        assert sum(found) == count
+        return found
+
+    assert sizes(8, 2**-20) == [8]  # too few to tell
+    assert sizes(3, 2**-20, one_by_one=True) == [1, 1, 1]
+    assert sizes(500, 2**-20) == [16, 128, 356]
+    assert sizes(900, 2**-20) == [900]  # the next pass knows
+    assert sizes(20_000, 2**-17) == [1024, 6553, 6553, 5870]
+    assert sizes(100, 0.1) == [100]
+    assert sizes(3, 0.1) == [1, 1, 1]  # slower than that
