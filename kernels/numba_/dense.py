@@ -1,5 +1,6 @@
 """The matrix products of a fully connected layer, cut into register tiles; and the sum over rows."""
 
+import numpy as np
 from numba import carray
 
 from fastnn.kernels.numba_ import native
@@ -7,7 +8,7 @@ from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
-from fastnn.kernels.numba_.words import rows, untyped
+from fastnn.kernels.numba_.words import address, rows, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:
@@ -24,6 +25,7 @@ blocks = function(native.blocks)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
+NONE, ONE = np.int64(0), np.int64(1)  # for a literal 0 or 1 Numba would compile what it is given to once more
 ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one multiply-add
 
 
@@ -160,24 +162,24 @@ def dense(x, weight, bias, z, start, stop, local):
     size, zero = x.itemsize, x.dtype.type(0)
     moved = local[ROWS_WORD]
     if len(x) == 1 and blocks(inputs) == 1:
-        x_at, weight_at, bias_at, z_at = x.ctypes.data, weight.ctypes.data, bias.ctypes.data, z.ctypes.data
+        x_at, weight_at, bias_at, z_at = address(x), address(weight), address(bias), address(z)
         if start < stop and outputs == 1:
             total = dot(x_at, weight_at, inputs, zero)
             z[0, 0] = total + bias[0] if len(bias) else total
         elif start < stop:
-            lone_product(x_at, 1, weight_at, outputs, bias_at, z_at, outputs, inputs, size, zero)
+            lone_product(x_at, ONE, weight_at, outputs, bias_at, z_at, outputs, inputs, size, zero)
         return
     if outputs < NARROW and len(x) * (inputs - outputs * (inputs // 16 + 4)) > 2 * inputs * outputs:
         transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
-        z_start = z.ctypes.data + start * outputs * size
-        x_start = x.ctypes.data + start * inputs * size
+        z_start = address(z) + start * outputs * size
+        x_start = address(x) + start * inputs * size
         count = stop - start
-        bias_at = bias.ctypes.data
+        bias_at = address(bias)
         transposed_product(x_start, inputs, moved, bias_at, z_start, outputs, count, outputs, inputs, size, zero)
         return
     product(
-        x.ctypes.data + start * inputs * size, inputs, 1, weight.ctypes.data, outputs, bias.ctypes.data,
-        z.ctypes.data + start * outputs * size, outputs, stop - start, outputs, inputs, moved, size, zero,
+        address(x) + start * inputs * size, inputs, ONE, address(weight), outputs, address(bias),
+        address(z) + start * outputs * size, outputs, stop - start, outputs, inputs, moved, size, zero,
     )  # fmt: skip
 
 
@@ -195,16 +197,16 @@ def dense_dweight(x, dz, dweight, start, stop, local):
         count = stop - start
         across = carray(untyped(local[ROWS_WORD]), (outputs, count), dweight.dtype)
         product(
-            dz.ctypes.data, 1, outputs, x.ctypes.data + start * size, inputs, 0,
-            across.ctypes.data, count, outputs, count, n, 0, size, x.dtype.type(0),
+            address(dz), ONE, outputs, address(x) + start * size, inputs, NONE,
+            address(across), count, outputs, count, n, NONE, size, x.dtype.type(0),
         )  # fmt: skip
         for i in range(count):
             for o in range(outputs):
                 dweight[start + i, o] = across[o, i]
         return
     product(
-        x.ctypes.data + start * size, 1, inputs, dz.ctypes.data, outputs, 0,
-        dweight.ctypes.data + start * outputs * size, outputs, stop - start, outputs, n, local[ROWS_WORD],
+        address(x) + start * size, ONE, inputs, address(dz), outputs, NONE,
+        address(dweight) + start * outputs * size, outputs, stop - start, outputs, n, local[ROWS_WORD],
         size, x.dtype.type(0),
     )  # fmt: skip
 
@@ -217,12 +219,12 @@ def dense_dx(dz, weight, dx, start, stop, local):
     if outputs <= NARROW and len(dz) >= NARROW:  # whatever the thread's share of the rows: the sums must not differ
         transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
         product(
-            dz.ctypes.data + start * outputs * size, outputs, 1, moved, inputs, 0,
-            dx.ctypes.data + start * inputs * size, inputs, stop - start, inputs, outputs, 0, size, zero,
+            address(dz) + start * outputs * size, outputs, ONE, moved, inputs, NONE,
+            address(dx) + start * inputs * size, inputs, stop - start, inputs, outputs, NONE, size, zero,
         )  # fmt: skip
         return
-    dz_at, dx_at = dz.ctypes.data + start * outputs * size, dx.ctypes.data + start * inputs * size
-    input_gradient(dz_at, weight.ctypes.data, dx_at, stop - start, inputs, outputs, inputs, moved, size, zero)
+    dz_at, dx_at = address(dz) + start * outputs * size, address(dx) + start * inputs * size
+    input_gradient(dz_at, address(weight), dx_at, stop - start, inputs, outputs, inputs, moved, size, zero)
 
 
 @function
@@ -236,7 +238,7 @@ def input_gradient(dz, weight, dx, n, inputs, outputs, dx_row, space, size, zero
         if moves:
             spread(a, outputs, rows, outputs, space, outputs + SPREAD, size, zero)
             a, a_row = space, outputs + SPREAD
-        transposed_product(a, a_row, weight, 0, dx + i * dx_row * size, dx_row, rows, inputs, outputs, size, zero)
+        transposed_product(a, a_row, weight, NONE, dx + i * dx_row * size, dx_row, rows, inputs, outputs, size, zero)
 
 
 @function
@@ -275,5 +277,5 @@ def column_sum(dz, dbias, start, stop, local):
     size, zero = dz.itemsize, dz.dtype.type(0)
     one = carray(untyped(local[ROWS_WORD]), 1, dz.dtype)
     one[0] = 1
-    b, c = dz.ctypes.data + start * size, dbias.ctypes.data + start * size
-    lone_product(one.ctypes.data, 0, b, outputs, 0, c, stop - start, n, size, zero)
+    b, c = address(dz) + start * size, address(dbias) + start * size
+    lone_product(address(one), NONE, b, outputs, NONE, c, stop - start, n, size, zero)

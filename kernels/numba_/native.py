@@ -345,9 +345,10 @@ def compile_ahead(wanted: Iterable[tuple[str, str]]) -> None:
     """Compile what is missing of these kernels together with a second process: Numba uses one core only.
 
     That one begins at the other end of the list, and both load what the other has left in the cache. Should it fail,
-    or find no folder, all is compiled here.
+    or find no folder, all is compiled here. The products come first: a process translates what they share once.
     """
     missing = [key for key in dict.fromkeys(wanted) if key not in _addresses and is_built_in(key[0])]
+    missing.sort(key=lambda key: not key[0].startswith("dense"))
     missing = [(name, dtype) for name, dtype in missing if cache().load(f"{name}-{dtype}.o") is None]
     if len(missing) < WORTH_A_PROCESS or cores() < 2 or not sys.executable or getattr(sys, "frozen", False):
         return

@@ -7,9 +7,10 @@ weights make its columns.
 """
 
 from fastnn.kernels.contract import ROW
-from fastnn.kernels.numba_.dense import input_gradient, product
+from fastnn.kernels.numba_.dense import NONE, ONE, input_gradient, product
 from fastnn.kernels.numba_.native import ROWS_WORD, kernel
 from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
+from fastnn.kernels.numba_.words import address
 
 
 @kernel
@@ -21,9 +22,9 @@ def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local)
     for r in range(n):
         source = permutation[first + r] if len(permutation) else first + r
         following = permutation[first + min(r + 1, n - 1)] if len(permutation) else source
-        fetch_row(data.ctypes.data + (following * width + left) * size, (right - left) * size, zero)
-        target = out.ctypes.data + (r * width + left) * size
-        found += copy_checked(data.ctypes.data + (source * width + left) * size, target, right - left, zero)
+        fetch_row(address(data) + (following * width + left) * size, (right - left) * size, zero)
+        target = address(out) + (r * width + left) * size
+        found += copy_checked(address(data) + (source * width + left) * size, target, right - left, zero)
     if found != zero:
         fault[0] |= code
 
@@ -36,8 +37,8 @@ def dense_slabs(x, weight, parts, start, stop, local):
     for slab in range(start, stop):
         left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
         product(
-            x.ctypes.data + left * size, inputs, 1, weight.ctypes.data + left * outputs * size, outputs, 0,
-            parts.ctypes.data + slab * n * outputs * size, outputs, n, outputs, right - left, local[ROWS_WORD],
+            address(x) + left * size, inputs, ONE, address(weight) + left * outputs * size, outputs, NONE,
+            address(parts) + slab * n * outputs * size, outputs, n, outputs, right - left, local[ROWS_WORD],
             size, x.dtype.type(0),
         )  # fmt: skip
 
@@ -45,9 +46,9 @@ def dense_slabs(x, weight, parts, start, stop, local):
 @kernel
 def dense_dx_slabs(dz, weight, dx, start, stop, local):
     inputs, outputs = weight.shape
-    size, first = dz.itemsize, weight.ctypes.data + start * weight.shape[1] * dz.itemsize
+    size, first = dz.itemsize, address(weight) + start * weight.shape[1] * dz.itemsize
     input_gradient(
-        dz.ctypes.data, first, dx.ctypes.data + start * size, len(dz), stop - start, outputs, inputs,
+        address(dz), first, address(dx) + start * size, len(dz), stop - start, outputs, inputs,
         local[ROWS_WORD], size, dz.dtype.type(0),
     )  # fmt: skip
 

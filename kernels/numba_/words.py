@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import carray, float32, float64, int64, types, uint64
+from numba import carray, float32, float64, int64, intp, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -128,6 +128,12 @@ def stack(typing, zero):
         return cgutils.alloca_once(builder, args[0].type, STACK)
 
     return types.CPointer(zero)(zero), generate
+
+
+@function
+def address(array):
+    """Where an array begins, as a signed word like all others: Numba compiles a function anew for each other type."""
+    return intp(array.ctypes.data)
 
 
 @function
