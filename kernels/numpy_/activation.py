@@ -76,7 +76,7 @@ def softmax(z, y):
     top = np.maximum.reduce(columns)
     columns = np.subtract(columns, top, out=columns if short else y.T)
     np.exp(columns, out=columns)
-    total = np.dot(ones(len(columns), y.dtype), columns)
+    total = ones(len(columns), y.dtype).dot(columns)
     np.divide(columns, total, out=y.T)
     return top, total
 

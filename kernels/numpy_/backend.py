@@ -5,6 +5,7 @@ NumPy warns of nothing here: kernels check what must be finite, and the trainer 
 
 from __future__ import annotations
 
+import functools
 from itertools import zip_longest
 from typing import Any
 
@@ -36,7 +37,7 @@ class NumpyBackend(HostBackend):
 
 
 class NumpyReplay:
-    """A program as a flat list of functions and arguments; those of ports are there while it runs.
+    """A program as a flat list of calls; what stands in the ports is put in when a run begins.
 
     Only the updates must not run after a fault, so it is looked at once: after the last launch that may find one.
     """
@@ -47,9 +48,8 @@ class NumpyReplay:
         self.program = program
         self.clock = program.clock.data  # the same memory, but its elements are Python's integers, which are quicker
         launches = joined(program.recorded)
-        self.calls = [(getattr(reference, launch.kernel.name), self._bound(launch)) for launch in launches]
-        places = [(args, i) for _, args in self.calls for i in range(len(args))]
-        self.ports = [(args, i, args[i]) for args, i in places if isinstance(args[i], Port)]
+        self.calls = [functools.partial(getattr(reference, each.kernel.name), *self._bound(each)) for each in launches]
+        self.ported = [any(isinstance(value, Port) for value in call.args) for call in self.calls]
         checks = [any(array.name == "fault" for array in launch.kernel.arrays) for launch in launches]
         self.checked = len(checks) - checks[::-1].index(True) if True in checks else 0
 
@@ -70,26 +70,23 @@ class NumpyReplay:
 
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
-        for args, i, port in self.ports:
-            args[i] = port.array
-        try:
-            with np.errstate(all="ignore"):
-                return self._run(steps)
-        finally:  # the data are not ours to keep
-            for args, i, port in self.ports:
-                args[i] = port
-
-    def _run(self, steps: int) -> int:
+        calls = [_filled(call) if ported else call for call, ported in zip(self.calls, self.ported, strict=True)]
+        until_checked, others = calls[: self.checked], calls[self.checked :]
         clock, fault, rows = self.clock, self.program.fault.data, self.program.rows
-        until_checked, others = self.calls[: self.checked], self.calls[self.checked :]
-        for step in range(steps):
-            for function, args in until_checked:
-                function(*args)
-            if fault[0]:
-                return step
-            for function, args in others:
-                function(*args)
-            clock[POSITION] += 1
-            clock[ITERATION] += 1
-            clock[ROW] += rows
+        with np.errstate(all="ignore"):
+            for step in range(steps):
+                for call in until_checked:
+                    call()
+                if fault[0]:
+                    return step
+                for call in others:
+                    call()
+                clock[POSITION] += 1
+                clock[ITERATION] += 1
+                clock[ROW] += rows
         return steps
+
+
+def _filled(call: functools.partial) -> functools.partial:
+    """The same call of the arrays that now stand in its ports."""
+    return functools.partial(call.func, *[each.array if isinstance(each, Port) else each for each in call.args])

@@ -30,4 +30,5 @@ def check_finite(values, fault, code):
 
 def all_finite(values):
     """True when no value is NaN or infinite: as the sum of their squares tells at once, unless that overflows."""
-    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+    flat = values.reshape(-1)
+    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(values).all())

@@ -1,30 +1,29 @@
 """The fully connected layer z = x W + b and its three gradients.
 
-`np.dot`, because it multiplies a column by a row (a batch of one) several times faster than `np.matmul`.
+`dot`, because it multiplies a column by a row (a batch of one) several times faster than `matmul`; the method of the
+array, because the function takes longer to begin.
 """
-
-import numpy as np
 
 from fastnn.kernels.numpy_.rows import add_to_rows, ones
 
 
 def dense(x, weight, bias, z):
     """z[n,o] = sum_i x[n,i] weight[i,o] + bias[o]."""
-    np.dot(x, weight, out=z)
+    x.dot(weight, out=z)
     if bias is not None:
         add_to_rows(bias, out=z)
 
 
 def dense_dx(dz, weight, dx):
     """dx[n,i] = sum_o dz[n,o] weight[i,o]."""
-    np.dot(dz, weight.T, out=dx)
+    dz.dot(weight.T, out=dx)
 
 
 def dense_dweight(x, dz, dweight):
     """dweight[i,o] = sum_n x[n,i] dz[n,o]."""
-    np.dot(x.T, dz, out=dweight)
+    x.T.dot(dz, out=dweight)
 
 
 def column_sum(dz, dbias):
     """dbias[o] = sum_n dz[n,o]."""
-    np.dot(ones(len(dz), dz.dtype), dz, out=dbias)
+    ones(len(dz), dz.dtype).dot(dz, out=dbias)

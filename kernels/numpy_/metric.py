@@ -23,7 +23,7 @@ def binary_accuracy(y, target, hits, threshold):
 
 def record(values, clock, ring, column):
     """ring[position, column] += sum_n values[n], in float64."""
-    ring[clock[POSITION], column] += np.dot(values, ones(len(values), np.float64))
+    ring[clock[POSITION], column] += values.dot(ones(len(values), np.float64))
 
 
 def penalty(weight, clock, ring, column, l1, l2):

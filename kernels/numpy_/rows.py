@@ -43,4 +43,4 @@ def add_to_rows(row, out):
 
 def row_sum(z):
     """sum_f z[n,f]."""
-    return np.dot(z, ones(z.shape[1], z.dtype))
+    return z.dot(ones(z.shape[1], z.dtype))
