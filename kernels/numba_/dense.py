@@ -8,7 +8,7 @@ from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
-from fastnn.kernels.numba_.words import address, rows, untyped
+from fastnn.kernels.numba_.words import address, numbers, rows, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:
@@ -69,7 +69,7 @@ lone_1, lone_4 = row_tile(1, 4), row_tile(4, 4)
 
 
 @function
-def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
+def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
     """c = a b + bias for m rows, n columns and k products each.
 
     Panels of columns are walked by tiles of rows, for some rows and for a block of the sum at a time: what a tile
@@ -114,6 +114,48 @@ def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, ze
 
 
 @function
+def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, few, k, space, size, zero):
+    """c = a b + bias for m rows, n columns and k products each; the last `few` columns are made by `strip`."""
+    whole = n - few
+    if whole:
+        panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, whole, k, space, size, zero)
+    if few:
+        b, bias, c = b + whole * size, bias + whole * size if bias else 0, c + whole * size
+        strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, few, k, space, size, zero)
+
+
+@function
+def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
+    """The same as `panels` for so few columns that vectors of them would be nearly empty.
+
+    Vectors hold products of one sum instead, or sums of several rows where it is these that lie side by side in a;
+    only the former can have a bias.
+    """
+    results = carray(numbers(c, zero), (m, c_row))
+    if a_step > 1:
+        panels(b, ONE, b_row, a, a_step, NONE, space, m, n, m, k, NONE, size, zero)
+        sums = carray(numbers(space, zero), (n, m))
+        for i in range(m):
+            for j in range(n):
+                results[i, j] = sums[j, i]
+        return
+    parts = blocks(k)
+    more = space + n * (k // parts + 1) * size
+    added = carray(numbers(more, zero), (m, n))
+    for part in range(parts):
+        first, last = k * part // parts, k * (part + 1) // parts
+        transpose(b + first * b_row * size, b_row, last - first, n, space, zero)
+        a_k = a + first * size
+        if part == 0:
+            transposed_product(a_k, a_row, space, bias, c, c_row, m, n, last - first, size, zero)
+        else:
+            transposed_product(a_k, a_row, space, NONE, more, n, m, n, last - first, size, zero)
+            for i in range(m):
+                for j in range(n):
+                    results[i, j] += added[i, j]
+
+
+@function
 def lone_product(a, a_step, b, b_row, bias, c, n, k, size, zero):
     """c = a b + bias for the only row there is, which has n columns."""
     lanes = VECTOR_BYTES // size
@@ -147,13 +189,20 @@ def spread(a, stride, rows, width, target, target_stride, size, zero):
 
 
 @function
-def transpose(matrix, target):
-    """target = the matrix's columns, one after the other."""
-    n, width = matrix.shape
+def transpose(source, stride, rows, width, target, zero):
+    """target = the columns of the rows at `source`, one after the other."""
+    matrix, columns = carray(numbers(source, zero), (rows, stride)), carray(numbers(target, zero), (width, rows))
     for j in range(width):
-        column = target[j * n : (j + 1) * n]
-        for i in range(n):
-            column[i] = matrix[i, j]
+        for i in range(rows):
+            columns[j, i] = matrix[i, j]
+
+
+@function
+def few_outputs(n, inputs, outputs, size):
+    """How many of the last outputs a strip makes in less time, whatever the thread's rows: the sums must not differ."""
+    lanes = VECTOR_BYTES // size
+    few = outputs % lanes
+    return few if n * (inputs - few * (inputs // lanes + 4)) > 2 * inputs * few else 0
 
 
 @kernel
@@ -169,17 +218,10 @@ def dense(x, weight, bias, z, start, stop, local):
         elif start < stop:
             lone_product(x_at, ONE, weight_at, outputs, bias_at, z_at, outputs, inputs, size, zero)
         return
-    if outputs < NARROW and len(x) * (inputs - outputs * (inputs // 16 + 4)) > 2 * inputs * outputs:
-        transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
-        z_start = address(z) + start * outputs * size
-        x_start = address(x) + start * inputs * size
-        count = stop - start
-        bias_at = address(bias)
-        transposed_product(x_start, inputs, moved, bias_at, z_start, outputs, count, outputs, inputs, size, zero)
-        return
+    few = few_outputs(len(x), inputs, outputs, size)
     product(
         address(x) + start * inputs * size, inputs, ONE, address(weight), outputs, address(bias),
-        address(z) + start * outputs * size, outputs, stop - start, outputs, inputs, moved, size, zero,
+        address(z) + start * outputs * size, outputs, stop - start, outputs, few, inputs, moved, size, zero,
     )  # fmt: skip
 
 
@@ -193,20 +235,12 @@ def dense_dweight(x, dz, dweight, start, stop, local):
         for i in range(len(column)):
             column[i] = row[i] * slope
         return
-    if outputs < NARROW and n * (NARROW - outputs) > 32 * outputs:  # its columns would fill a part of a vector only
-        count = stop - start
-        across = carray(untyped(local[ROWS_WORD]), (outputs, count), dweight.dtype)
-        product(
-            address(dz), ONE, outputs, address(x) + start * size, inputs, NONE,
-            address(across), count, outputs, count, n, NONE, size, x.dtype.type(0),
-        )  # fmt: skip
-        for i in range(count):
-            for o in range(outputs):
-                dweight[start + i, o] = across[o, i]
-        return
+    few = outputs % (VECTOR_BYTES // size)
+    if n * (VECTOR_BYTES // size - few) <= 32 * few:
+        few = 0
     product(
         address(x) + start * size, ONE, inputs, address(dz), outputs, NONE,
-        address(dweight) + start * outputs * size, outputs, stop - start, outputs, n, local[ROWS_WORD],
+        address(dweight) + start * outputs * size, outputs, stop - start, outputs, few, n, local[ROWS_WORD],
         size, x.dtype.type(0),
     )  # fmt: skip
 
@@ -217,10 +251,10 @@ def dense_dx(dz, weight, dx, start, stop, local):
     size, zero = dz.itemsize, dz.dtype.type(0)
     moved = local[ROWS_WORD]
     if outputs <= NARROW and len(dz) >= NARROW:  # whatever the thread's share of the rows: the sums must not differ
-        transpose(weight, carray(untyped(moved), weight.size, weight.dtype))
+        transpose(address(weight), outputs, inputs, outputs, moved, zero)
         product(
             address(dz) + start * outputs * size, outputs, ONE, moved, inputs, NONE,
-            address(dx) + start * inputs * size, inputs, stop - start, inputs, outputs, NONE, size, zero,
+            address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, NONE, size, zero,
         )  # fmt: skip
         return
     dz_at, dx_at = address(dz) + start * outputs * size, address(dx) + start * inputs * size

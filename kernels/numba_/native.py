@@ -140,7 +140,7 @@ def copied_bytes(contract: Kernel, values: list) -> int:
         "dense_dx": (n, outputs),
         "dense_dweight": (inputs, n // blocks(n) + 1),
     }[name]
-    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), inputs * NARROW
+    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + n) * NARROW
     return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
 
 

@@ -7,7 +7,7 @@ weights make its columns.
 """
 
 from fastnn.kernels.contract import ROW
-from fastnn.kernels.numba_.dense import NONE, ONE, input_gradient, product
+from fastnn.kernels.numba_.dense import NONE, ONE, few_outputs, input_gradient, product
 from fastnn.kernels.numba_.native import ROWS_WORD, kernel
 from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
 from fastnn.kernels.numba_.words import address
@@ -33,12 +33,12 @@ def gather_slabs(data, permutation, out, fault, code, slabs, start, stop, local)
 def dense_slabs(x, weight, parts, start, stop, local):
     n, inputs = x.shape
     outputs, slabs = weight.shape[1], parts.shape[0]
-    size = x.itemsize
+    size, few = x.itemsize, few_outputs(n, inputs, outputs, x.itemsize)
     for slab in range(start, stop):
         left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
         product(
             address(x) + left * size, inputs, ONE, address(weight) + left * outputs * size, outputs, NONE,
-            address(parts) + slab * n * outputs * size, outputs, n, outputs, right - left, local[ROWS_WORD],
+            address(parts) + slab * n * outputs * size, outputs, n, outputs, few, right - left, local[ROWS_WORD],
             size, x.dtype.type(0),
         )  # fmt: skip
 

@@ -121,6 +121,16 @@ def untyped(typing, word):
 
 
 @intrinsic
+def numbers(typing, word, zero):
+    """The pointer to numbers of the type of `zero` at this address."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], args[1].type.as_pointer())
+
+    return types.CPointer(zero)(types.intp, zero), generate
+
+
+@intrinsic
 def stack(typing, zero):
     """A pointer to STACK numbers of the type of `zero` on the thread's stack."""
 

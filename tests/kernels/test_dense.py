@@ -31,6 +31,7 @@ SHAPES = [
     (190, 512, 576),
     (190, 576, 512),
     (345, 550, 545),
+    (600, 500, 300),
 ]
 shapes = pytest.mark.parametrize("n, i, o", SHAPES)
 

@@ -46,9 +46,13 @@ def image():  # the product's rows are not what was gathered
     return [fn.layers.Dropout(0.5, input_shape=(900,)), fn.layers.Dense(9, "softmax", use_bias=False)]
 
 
+def strips():  # the last columns are made by another way, if the rows are many
+    return [fn.layers.Dense(33, "relu", input_shape=(700,)), fn.layers.Dense(9, "softmax")]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("rows", [1, ROWS])
-@pytest.mark.parametrize("layers", [wide, deep, image])
+@pytest.mark.parametrize("rows", [1, ROWS, 70])
+@pytest.mark.parametrize("layers", [wide, deep, image, strips])
 def test_slabs_and_rows_give_the_same_bits(layers, rows, dtype):
     reference, _, _ = trained(0, 1, layers, dtype, rows)
     for way, threads in [(0, 2), (1, 1), (1, 2), (1, 3), (1, 5)]:
