@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -181,4 +182,32 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
     pruning.add_simplify_cfg_pass()
     pruning.run(program, builder)
     builder.getModulePassManager().run(program, builder)
-    return machine.emit_object(program)
+    return machine.emit_object(llvm.parse_assembly(_MASKED.sub(_unmasked, str(program))))
+
+
+# A load or a store of the first lanes of a vector, in LLVM's language; the other lanes of what is loaded are 0.
+_MASKED = re.compile(
+    r"""^\ *(?:(?P<loaded>%\S+)\ =\ )?(?:tail\ )?call\ .*@llvm\.masked\.\w+\.v(?P<lanes>\d+)f(?P<bits>32|64)\.p0
+    \((?:<\S+\ x\ \w+>\ (?P<stored>%\S+),\ )?ptr\ .*?(?P<align>align\ \d+)\ (?P<at>%\S+)
+    ,\ <\S+\ x\ i1>\ <(?P<some>(?:i1\ true,\ )+)(?:i1\ false(?:,\ )?)+>
+    (?:,\ <\S+\ x\ \w+>\ (?:zeroinitializer|<(?:\w+\ (?:poison|0\.0+e\+00)(?:,\ )?)+>))?\).*$""",
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+def _unmasked(match: re.Match) -> str:
+    """The same without a mask, where a shorter vector has these lanes: it can be loaded before it is in the cache."""
+    lanes, some = int(match["lanes"]), match["some"].count("true")
+    if some.bit_count() > 1:
+        return match[0]
+    real = {"32": "float", "64": "double"}[match["bits"]]
+    whole, short, at = f"<{lanes} x {real}>", f"<{some} x {real}>", f"{match['at']}, {match['align']}"
+    if match["stored"]:
+        order = ", ".join(f"i32 {i}" for i in range(some))
+        first = f"%first{match.start()}"
+        return f"""  {first} = shufflevector {whole} {match["stored"]}, {whole} poison, <{some} x i32> <{order}>
+  store {short} {first}, ptr {at}"""
+    order = ", ".join(f"i32 {min(i, some)}" for i in range(lanes))
+    loaded, first = match["loaded"], f"{match['loaded']}.first"
+    return f"""  {first} = load {short}, ptr {at}
+  {loaded} = shufflevector {short} {first}, {short} zeroinitializer, <{lanes} x i32> <{order}>"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,14 @@ def neuron(optimizer="sgd"):
     return model
 
 
+def switch(optimizer="adam"):
+    """Vectors of two and of four numbers are loaded and stored without a mask."""
+    layers = [fn.layers.Dense(4, "relu", input_shape=(7,)), fn.layers.Dense(2, "softmax")]
+    model = fn.Sequential(layers, backend="numba", seed=1)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
 def prepared(model, rows, steps, spoil=None):
     """The model's training step with data in its feed, ready to run on one thread."""
     rng = np.random.default_rng(0)
@@ -62,7 +71,14 @@ def state(model):
 
 @pytest.mark.parametrize(
     "make, rows, optimizer",
-    [(classifier, 1, "adam"), (classifier, ROWS, "rmsprop"), (neuron, 1, "sgd"), (neuron, ROWS, "adagrad")],
+    [
+        (classifier, 1, "adam"),
+        (classifier, ROWS, "rmsprop"),
+        (neuron, 1, "sgd"),
+        (neuron, ROWS, "adagrad"),
+        (switch, 1, "adam"),
+        (switch, ROWS, "sgd"),
+    ],
 )
 def test_the_bits_are_those_of_the_launches(make, rows, optimizer):
     states = []
@@ -76,6 +92,23 @@ def test_the_bits_are_those_of_the_launches(make, rows, optimizer):
         assert model.steps.feeds["train"].clock.tolist() == [8, 8, 8 * rows]
         states.append(state(model))
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("some, shortened", [(1, True), (2, True), (3, False), (4, True), (7, False)])
+def test_a_vector_of_a_power_of_two_needs_no_mask(some, shortened):
+    mask = ", ".join(f"i1 {'true' if i < some else 'false'}" for i in range(8))
+    kind, where = "<8 x float>", f"ptr nonnull align 4 %p, <8 x i1> <{mask}>"
+    load = f"  %x = call {kind} @llvm.masked.load.v8f32.p0({where}, {kind} zeroinitializer), !noalias !1"
+    store = f"  tail call void @llvm.masked.store.v8f32.p0({kind} %x, {where}), !noalias !1"
+    text = fused._MASKED.sub(fused._unmasked, f"{load}\n{store}")
+    if shortened:
+        lines = text.split("\n")
+        assert lines[0] == f"  %x.first = load <{some} x float>, ptr %p, align 4"
+        assert re.fullmatch(rf"  store <{some} x float> %first\d+, ptr %p, align 4", lines[3])
+    else:
+        assert text == f"{load}\n{store}"
+    for other in (load.replace("zeroinitializer", "%y"), store.replace("i1 false>", "i1 true>")):
+        assert fused._MASKED.sub(fused._unmasked, other) == other
 
 
 def test_a_fault_stops_before_the_update():
