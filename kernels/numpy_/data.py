@@ -30,5 +30,4 @@ def check_finite(values, fault, code):
 
 def all_finite(values):
     """True when no value is NaN or infinite: as the sum of their squares tells at once, unless that overflows."""
-    flat = values.reshape(-1)
-    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(values).all())
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())  # `dot` would warn of overflow
