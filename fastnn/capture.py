@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -121,6 +122,16 @@ def _check_axes(kernel: Kernel, arrays: Sequence[np.ndarray | Port | None]) -> N
                     raise ValueError(f"{kernel.name}: axis {axis} is {first} in {where} but {length} in {array.name}")
 
 
+Place = tuple[Port | None, int, int]  # a port, or None and the first byte and the one after the last
+
+
+def _place(array: np.ndarray | Port) -> Place:
+    if isinstance(array, Port):
+        return array, 0, 1
+    first = array.ctypes.data
+    return None, first, first + array.nbytes
+
+
 class Launch:
     """One kernel with its arguments."""
 
@@ -140,6 +151,11 @@ class Launch:
     def arrays(self) -> list[np.ndarray | Port | None]:
         """The array arguments."""
         return self.args[: len(self.kernel.arrays)]
+
+    @functools.cached_property
+    def places(self) -> list[Place | None]:
+        """Where the arrays lie."""
+        return [None if array is None else _place(array) for array in self.arrays]
 
     @property
     def values(self) -> list[Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from fastnn.capture import Launch, Port
+from fastnn.capture import Launch, Place
 from fastnn.kernels.contract import Array
 
 
@@ -34,22 +33,13 @@ class Program:
         return [launch for phase in self.phases for launch in phase]
 
 
-Place = tuple[Any, int, int]  # a port or None, first byte, last byte
 _UNORDERED = ("clock", "fault")  # the one is only read, the other only gains bits
 
 
 def _places(launch: Launch, wanted: Callable[[Array], bool]) -> list[Place]:
     """Where the arrays lie that the launch reads or writes."""
-    places: list[Place] = []
-    for array, value in zip(launch.kernel.arrays, launch.arrays, strict=True):
-        if value is None or array.name in _UNORDERED or not wanted(array):
-            continue
-        if isinstance(value, Port):
-            places.append((value, 0, 1))
-        else:
-            first = value.ctypes.data
-            places.append((None, first, first + value.nbytes))
-    return places
+    named = zip(launch.kernel.arrays, launch.places, strict=True)
+    return [place for array, place in named if place and array.name not in _UNORDERED and wanted(array)]
 
 
 def _all(array: Array) -> bool:
