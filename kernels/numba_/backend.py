@@ -19,6 +19,7 @@ from fastnn.program import Program
 
 TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least half as long tell how fast a way is;
 MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
+LONG_TRIAL_SECONDS, DISTURBED = 0.02, 0.8  # of a trial while others take turns with us: we have less of the cores then
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
 SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
 ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
@@ -93,6 +94,7 @@ class NumbaReplay:
         self.plan.fused.look()
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
         self._settlings = 0  # how often
+        self._disturbed, self._trial_seconds = False, TRIAL_SECONDS
         self._small = 0.0  # seconds of small steps on one thread
         self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
         self._version = thread_limit.version()
@@ -146,32 +148,44 @@ class NumbaReplay:
     def _trial(self, steps: int) -> int:
         """Run about a millisecond in the way that was tried least; settle when each was tried often enough.
 
-        Other programs may disturb a trial, so medians count; and another thread must be worth its core.
+        Where others take turns with our threads, some milliseconds each, a trial lasts several turns. It is known by
+        the time that the threads had of the cores: they spin while they wait.
         """
         ways = self._ways()
         wanted = [each for each in ways if self._wants_trial(each)] or ways
         threads, plan = way = min(wanted, key=lambda each: len(self._trials.get(each, ())))
         seen = [seconds / n for trials in self._trials.values() for seconds, n in trials]
-        steps = min(steps, max(1, int(TRIAL_SECONDS / min(seen)))) if seen else 1
-        start = time.perf_counter()
+        steps = min(steps, max(1, int(self._trial_seconds / min(seen)))) if seen else 1
+        start, worked = time.perf_counter(), time.process_time()
         done = self.plans[plan].run(steps, threads)
-        self._trials.setdefault(way, []).append((time.perf_counter() - start, steps))
+        elapsed, worked = time.perf_counter() - start, time.process_time() - worked
+        self._trials.setdefault(way, []).append((elapsed, steps))
+        if threads > 1 and elapsed >= TRIAL_SECONDS / 2:
+            self._disturbed = worked < DISTURBED * threads * elapsed
         if len(ways) == 1 or not any(map(self._wants_trial, ways)):
-            times = {each: self._time(each) for each in ways}
-            best = ways[0]
-            for each in ways[1:]:
-                if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
-                    best = each
-            self.threads, self.plan = best[0], self.plans[best[1]]
-            patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, TRIAL_SECONDS) for t in times.values()))
-            self._patience = patience * 2.0 ** min(0, self._settlings - SOON)
-            self._settlings += 1
+            before, self._trial_seconds = self._trial_seconds, LONG_TRIAL_SECONDS if self._disturbed else TRIAL_SECONDS
+            if before < self._trial_seconds:
+                self._trials = {}
+            else:
+                self._settle(ways)
         return done
+
+    def _settle(self, ways: list[tuple[int, int]]) -> None:
+        """Choose the fastest way, by medians: trials may be disturbed. A further thread must be worth its core."""
+        times = {each: self._time(each) for each in ways}
+        best = ways[0]
+        for each in ways[1:]:
+            if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
+                best = each
+        self.threads, self.plan = best[0], self.plans[best[1]]
+        patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, self._trial_seconds) for t in times.values()))
+        self._patience = patience * 2.0 ** min(0, self._settlings - SOON)
+        self._settlings += 1
 
     def _wants_trial(self, way: tuple[int, int]) -> bool:
         """True until a way was tried often or long enough; the first trial warms up."""
         trials = self._trials.get(way, ())[1:]
-        long = [seconds for seconds, _ in trials if seconds >= TRIAL_SECONDS / 2]
+        long = [seconds for seconds, _ in trials if seconds >= self._trial_seconds / 2]
         return len(long) < TRIALS and len(trials) < MOST_TRIALS and sum(long) < SLOW_SECONDS
 
     def _time(self, way: tuple[int, int]) -> float:

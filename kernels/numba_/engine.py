@@ -4,8 +4,11 @@ Each thread has its own table, six words a line: kernel, argument block, start, 
 tile. A line without a kernel is a barrier. The launches of a group take turns tile by tile over the same rows, so
 that what one writes is still in the cache when the next reads it: that is all the fusion there is.
 
-Threads meet at a barrier that spins, and after a while yields: a container may have fewer cores than it shows. The
-last to arrive looks at the fault word for all, so that all stop at the same barrier or none.
+Threads meet at a barrier that spins, and after a while sleeps, for other programs may need the cores, and a container
+may have fewer than it shows. A short sleep is better than offering the core: the system lets who slept go first, but
+who gave way waits for a whole turn of the other program, and then the threads take turns to miss each other. They spin
+longer than a sleep takes, or they would do so too once one had slept. The last to arrive looks at the fault word for
+all, so that all stop at the same barrier or none.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from fastnn.kernels.numba_ import native
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
-FAULT_AT, YIELD_AT, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 8, 16, 24, 32
+FAULT_AT, SLEEP_AT, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 8, 16, 24, 32
 
 
 def _compile_replay() -> bytes:
@@ -87,12 +90,12 @@ define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 
-def yield_address() -> int:
-    """The address of the system's function that lets another thread run."""
+def sleep_address() -> int:
+    """The address of the system's function that sleeps for some microseconds; on Windows it gives way for a turn."""
     if sys.platform == "win32":
         function = ctypes.WinDLL("kernel32").SwitchToThread
     else:
-        function = ctypes.CDLL(None).sched_yield
+        function = ctypes.CDLL(None).usleep
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 

@@ -237,7 +237,7 @@ class Team:
         self.program, self.tables = program, tables
         self.shared = aligned((engine.SHARED_WORDS,), np.int64)
         self.shared[engine.FAULT_AT] = program.fault.ctypes.data
-        self.shared[engine.YIELD_AT] = engine.yield_address()
+        self.shared[engine.SLEEP_AT] = engine.sleep_address()
         self.locals = [aligned((native.LOCAL_WORDS,), np.int64) for _ in tables]
         self.clock = program.clock.data  # views of memory are copied in half the time that arrays take
         self.clocks = [local[: len(program.clock)].data for local in self.locals]

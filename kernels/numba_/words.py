@@ -7,14 +7,14 @@ from numba import carray, float32, float64, int64, intp, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, YIELD_AT
+from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, SLEEP_AT
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
 STACK = STACK_COLUMNS * STACKED
-SPINS = 2000  # looks at the barrier before a thread offers its core to others
+SPINS, SLEEP_MICROSECONDS = 500_000, 10  # looks at the barrier, some 0.2 ms, before a thread leaves its core to others
 
 
 def _pointer(kind: types.Type, llvm_type: ir.Type):
@@ -64,10 +64,11 @@ def call(typing, kernel, block, start, stop, local):
 
 
 @intrinsic
-def _yield_to_others(typing, function):
+def _sleep(typing, function):
     def generate(context, builder, signature, args):
-        kind = ir.FunctionType(ir.VoidType(), [])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [])
+        microseconds = ir.IntType(32)(SLEEP_MICROSECONDS)
+        kind = ir.FunctionType(ir.VoidType(), [microseconds.type])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [microseconds])
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
@@ -106,7 +107,7 @@ def meet(shared_at, threads):
         while _atomic_load(generation) == before:
             looks += 1
             if looks > SPINS:
-                _yield_to_others(shared[YIELD_AT])
+                _sleep(shared[SLEEP_AT])
     return shared[SEEN]
 
 

@@ -296,7 +296,7 @@ def test_the_number_of_threads_is_measured_again_now_and_then(monkeypatch, secon
     trials = []
     trial = numba_backend.NumbaReplay._trial
     monkeypatch.setattr(numba_backend.NumbaReplay, "_trial", lambda *a: trials.append(a) or trial(*a))
-    model.fit(x, y, batch_size=2, epochs=40, verbose=0)
+    model.fit(x, y, batch_size=2, epochs=100, verbose=0)
     first = len(trials)
     assert first >= 2 * numba_backend.TRIALS
     model.fit(x, y, batch_size=2, epochs=200, verbose=0)
@@ -309,6 +309,7 @@ def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     monkeypatch.setattr(numba_backend, "SLOW_SECONDS", 1e-12)
     monkeypatch.setattr(numba_backend, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(numba_backend, "DISTURBED", 0.0)
     monkeypatch.setattr(numba_backend, "ALONE_SECONDS", 0.0)
     chain = Chain(data(100), 0)
     for steps in range(1, 5):
@@ -354,6 +355,34 @@ def test_a_few_disturbed_trials_do_not_count():
     assert replay._time((2, 0)) == 0.4
     replay._trials[2, 0] += [(1.0, 2), (1.2, 2), (1.0, 2)]
     assert replay._time((2, 0)) == 0.5
+
+
+def test_a_trial_lasts_several_turns_where_others_take_turns_with_our_threads(monkeypatch):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    replay = Chain(data(100), 0).replay
+    now, worked = [0.0], [0.0]
+    monkeypatch.setattr(numba_backend.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(numba_backend.time, "process_time", lambda: worked[0])
+
+    def last_trial(share):
+        """How long it was, when the threads had that part of the cores until the next choice."""
+
+        def run(steps, threads):
+            now[0] += steps * 1e-4
+            worked[0] += steps * 1e-4 * threads * share
+            return steps
+
+        for plan in replay.plans:
+            monkeypatch.setattr(plan, "run", run)
+        replay.threads = 0
+        replay._trials = {way: trials[1:] for way, trials in replay._trials.items()}
+        while not replay.threads:
+            replay._trial(10_000)
+        return replay._trials[1, 0][-1][0]
+
+    short, long = numba_backend.TRIAL_SECONDS, numba_backend.LONG_TRIAL_SECONDS
+    shares = 1.0, 0.5, 0.5, 1.0, 1.0
+    assert [last_trial(share) for share in shares] == pytest.approx([short, long, long, long, short], rel=0.2)
 
 
 def test_ways_that_were_tried_long_enough_are_tried_once_more(monkeypatch):
