@@ -90,6 +90,7 @@ define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 
+@functools.cache
 def sleep_address() -> int:
     """The address of the system's function that sleeps for some microseconds; on Windows it gives way for a turn."""
     if sys.platform == "win32":
