@@ -5,9 +5,9 @@ from numba import carray
 
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import CHUNK, NARROW, ROWS_WORD, SPREAD, kernel
+from fastnn.kernels.numba_.native import CHUNK, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.rowwise import dot
-from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile
+from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
 from fastnn.kernels.numba_.words import address, numbers, rows, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
@@ -21,7 +21,7 @@ else:
 ALIAS_BYTES = 2048
 WORTH_MOVING = 56  # rows or columns that use what was moved
 FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
-blocks = function(native.blocks)
+blocks, transposes = function(native.blocks), function(native.transposes)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
@@ -144,7 +144,7 @@ def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero
     added = carray(numbers(more, zero), (m, n))
     for part in range(parts):
         first, last = k * part // parts, k * (part + 1) // parts
-        transpose(b + first * b_row * size, b_row, last - first, n, space, zero)
+        transpose(b + first * b_row * size, b_row, last - first, n, space, size, zero)
         a_k = a + first * size
         if part == 0:
             transposed_product(a_k, a_row, space, bias, c, c_row, m, n, last - first, size, zero)
@@ -189,12 +189,15 @@ def spread(a, stride, rows, width, target, target_stride, size, zero):
 
 
 @function
-def transpose(source, stride, rows, width, target, zero):
+def transpose(source, stride, rows, width, target, size, zero):
     """target = the columns of the rows at `source`, one after the other."""
-    matrix, columns = carray(numbers(source, zero), (rows, stride)), carray(numbers(target, zero), (width, rows))
-    for j in range(width):
-        for i in range(rows):
-            columns[j, i] = matrix[i, j]
+    lanes = VECTOR_BYTES // size
+    for i in range(0, rows, lanes):
+        for j in range(0, width, lanes):
+            transposed_block(
+                source + (i * stride + j) * size, stride, min(rows - i, lanes), min(width - j, lanes),
+                target + (j * rows + i) * size, rows, zero,
+            )  # fmt: skip
 
 
 @function
@@ -250,8 +253,8 @@ def dense_dx(dz, weight, dx, start, stop, local):
     inputs, outputs = weight.shape
     size, zero = dz.itemsize, dz.dtype.type(0)
     moved = local[ROWS_WORD]
-    if outputs <= NARROW and len(dz) >= NARROW:  # whatever the thread's share of the rows: the sums must not differ
-        transpose(address(weight), outputs, inputs, outputs, moved, zero)
+    if transposes(len(dz), inputs, outputs):
+        transpose(address(weight), outputs, inputs, outputs, moved, size, zero)
         product(
             address(dz) + start * outputs * size, outputs, ONE, moved, inputs, NONE,
             address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, NONE, size, zero,

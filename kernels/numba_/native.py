@@ -40,7 +40,7 @@ ROWS_WORD = 5  # and that of the space for copied parts of matrices
 PANEL_BYTES = 128  # of columns that are walked together, at most
 SPREAD = 16  # copied rows lie that much further apart
 CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
-NARROW = 16  # layers with at most so many outputs have their weights transposed for the gradient of the input
+NARROW, TRANSPOSED = 16, 1 << 17  # outputs of a layer that is narrow; and elements of a matrix that is transposed
 LOCAL_WORDS = 8
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
 BLOCKED = 512  # sums that are at least so long are cut into blocks
@@ -127,6 +127,12 @@ def blocks(length: int) -> int:
     return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
 
 
+def transposes(rows: int, inputs: int, outputs: int) -> bool:
+    """True where the gradient of so many rows is worth a transposed copy of the weights, whatever a thread's share."""
+    small = outputs <= NARROW or (inputs < BLOCKED and inputs * outputs <= TRANSPOSED)
+    return small and rows >= max(outputs, NARROW)
+
+
 def copied_bytes(contract: Kernel, values: list) -> int:
     """The space a launch needs for copied or transposed parts of its matrices."""
     if contract.name == "column_sum":
@@ -141,6 +147,8 @@ def copied_bytes(contract: Kernel, values: list) -> int:
         "dense_dweight": (inputs, n // blocks(n) + 1),
     }[name]
     block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + n) * NARROW
+    if name == "dense_dx" and transposes(n, inputs, outputs):
+        transposed = inputs * outputs
     return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
 
 

@@ -127,8 +127,9 @@ def _worth_slabs(launch: Launch) -> bool:
     if launch.kernel.name not in ("dense", "dense_dx"):
         return False
     inputs, outputs = launch.args[1].shape
-    narrow = launch.kernel.name == "dense_dx" and outputs <= native.NARROW  # made by columns of the weights
-    return native.blocks(inputs) > 1 and launch.count <= inputs and not narrow
+    if launch.kernel.name == "dense_dx" and native.transposes(launch.count, inputs, outputs):
+        return False
+    return native.blocks(inputs) > 1 and launch.count <= inputs
 
 
 def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:

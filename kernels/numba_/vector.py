@@ -264,6 +264,37 @@ def row_tile(vectors: int, chains: int):
     return tile
 
 
+@intrinsic
+def transposed_block(typing, source, stride, rows, columns, target, target_stride, zero):
+    """Write the columns of a block as rows; it has at most as many rows and columns as a vector has lanes."""
+    signature = types.void(*[types.intp] * 6, zero)
+
+    def generate(context, builder, signature, args):
+        source, stride, rows, columns, target, target_stride, _ = args
+        v = Vector(builder, zero)
+        lanes = range(v.lanes)
+
+        def mask(i, count, width):
+            """Line i of a block of `count` lines."""
+            return v.mask(builder.select(builder.icmp_signed("<", I64(i), count), width, I64(0)))
+
+        lines = [v.load(v.address(source, builder.mul(stride, I64(i))), mask(i, rows, columns)) for i in lanes]
+        half = v.lanes // 2
+        while half:  # exchange what is off the diagonal, in quarters of squares of twice `half`
+            left = [n if not n & half else v.lanes + n - half for n in lanes]
+            right = [n + half if not n & half else v.lanes + n for n in lanes]
+            for i in lanes:
+                if not i & half:
+                    a, b = lines[i], lines[i + half]
+                    lines[i], lines[i + half] = v._pick(a, b, left), v._pick(a, b, right)
+            half //= 2
+        for i in lanes:
+            v.store(lines[i], v.address(target, builder.mul(target_stride, I64(i))), mask(i, columns, rows))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def columns_copy(vectors: int):
     """Copy `columns` numbers, at most `vectors` vectors wide, of each of some rows, from one stride to another."""
 
