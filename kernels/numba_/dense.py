@@ -141,18 +141,19 @@ def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero
         return
     parts = blocks(k)
     more = space + n * (k // parts + 1) * size
-    added = carray(numbers(more, zero), (m, n))
+    added = carray(numbers(more, zero), (CHUNK, n))
     for part in range(parts):
         first, last = k * part // parts, k * (part + 1) // parts
         transpose(b + first * b_row * size, b_row, last - first, n, space, size, zero)
-        a_k = a + first * size
-        if part == 0:
-            transposed_product(a_k, a_row, space, bias, c, c_row, m, n, last - first, size, zero)
-        else:
-            transposed_product(a_k, a_row, space, NONE, more, n, m, n, last - first, size, zero)
-            for i in range(m):
+        for i in range(0, m, CHUNK):
+            a_i, rows = a + (i * a_row + first) * size, min(m - i, CHUNK)
+            if part == 0:
+                transposed_product(a_i, a_row, space, bias, c + i * c_row * size, c_row, rows, n, last, size, zero)
+                continue
+            transposed_product(a_i, a_row, space, NONE, more, n, rows, n, last - first, size, zero)
+            for r in range(rows):
                 for j in range(n):
-                    results[i, j] += added[i, j]
+                    results[i + r, j] += added[r, j]
 
 
 @function

@@ -146,7 +146,7 @@ def copied_bytes(contract: Kernel, values: list) -> int:
         "dense_dx": (n, outputs),
         "dense_dweight": (inputs, n // blocks(n) + 1),
     }[name]
-    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + n) * NARROW
+    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + CHUNK) * NARROW
     if name == "dense_dx" and transposes(n, inputs, outputs):
         transposed = inputs * outputs
     return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
