@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import functools
+import threading
 import types
 from pathlib import Path
 
@@ -71,6 +73,8 @@ def _multiply(pointer: object) -> int:
         enqueue(run, memories, stream)
     except (CUDARuntimeError, StopIteration):
         return EXECUTION_FAILED
+    except KeyboardInterrupt:  # it would be lost here: once more, when code runs that it can leave
+        threading.Timer(0.01, _thread.interrupt_main).start()
     return 0
 
 
