@@ -91,7 +91,7 @@ def test_bits_do_not_depend_on_how_steps_are_run(how, monkeypatch):
     wanted.fit(X, Y, batch_size=4, epochs=2, verbose=0)
     if how == "slices":
         sizes = [1, 5, 40, 24]
-        monkeypatch.setattr(fn.passes, "slices", lambda count, _: iter(sizes if count == sum(sizes) else [count]))
+        monkeypatch.setattr(fn.passes, "slices", lambda step, count, _: iter(sizes if count == sum(sizes) else [count]))
     watch = fn.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     other.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[watch] if how == "one by one" else None)
     assert state(other) == state(wanted)
