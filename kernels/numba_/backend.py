@@ -19,7 +19,7 @@ from fastnn.program import Program
 
 TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least half as long tell how fast a way is;
 MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
-LONG_TRIAL_SECONDS, DISTURBED = 0.01, 0.8  # of a trial while others take turns with us: we have less of the cores then
+LONG_TRIAL_SECONDS, DISTURBED = 0.01, 0.65  # of a trial while others take turns with us: we have less of the cores then
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
 SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
 ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
