@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.timing import rest
+
 NAMES = ("fastnn-numba", "fastnn-numpy", "keras-jax")
 EPOCHS, BATCH = 5, 32
 
@@ -65,6 +67,7 @@ def compare(
             missing[name] = f"not installed ({error})"
     for turn in range(rounds):
         for name, row in rows.items():
+            rest()
             seconds, accuracy = train(name, data)
             row["seconds"].append(seconds)
             row["accuracy"].append(accuracy)

@@ -15,7 +15,7 @@ from typing import Any
 from fastnn import doctor
 
 TURN_SECONDS = 0.05  # shorter work is repeated within a turn, so that waking up from the pause does not count
-PAUSE_SECONDS = 0.02  # thread pools of other libraries spin for a while after their work and would disturb the next
+PAUSE_SECONDS, LONGEST_REST = 0.02, 1.0  # a rest takes as many pauses as the threads need, but not for ever
 WARM_UPS = 2  # compiling, tracing, and measuring how many threads are best
 DISTRIBUTIONS = ("fastnn", "numpy", "numba", "torch", "jax", "optax", "keras", "scikit-learn")
 
@@ -36,10 +36,24 @@ def seconds_of(run: Callable[[], Any], repeats: int = 1) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+def rest() -> None:
+    """Wait until no thread of this process works: pools spin after their work, and would take a core from the next.
+
+    OpenBLAS' threads do so for 0.1 s. The system may count their time in whole ticks, so a pause has several of these.
+    """
+    end = time.perf_counter() + LONGEST_REST
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(PAUSE_SECONDS)
+        if time.process_time() - before < 0.1 * PAUSE_SECONDS:
+            return
+
+
 def take_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, list[float]]:
     """Seconds per unit of each contestant in each of `rounds` turns: A B C, C B A, A B C, ..."""
     repeats = {}
     for name, contestant in contestants.items():
+        rest()
         for _ in range(WARM_UPS):
             contestant.run()
         repeats[name] = max(1, math.ceil(TURN_SECONDS / max(seconds_of(contestant.run), 1e-9)))
@@ -47,7 +61,7 @@ def take_turns(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, 
     order = list(contestants)
     for _ in range(rounds):
         for name in order:
-            time.sleep(PAUSE_SECONDS)
+            rest()
             turns[name].append(seconds_of(contestants[name].run, repeats[name]) / contestants[name].units)
         order.reverse()
     return turns

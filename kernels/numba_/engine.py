@@ -23,6 +23,7 @@ from queue import SimpleQueue
 
 import llvmlite.binding as llvm
 
+from fastnn.kernels import threads
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.kernels.numba_ import native
 
@@ -100,26 +101,42 @@ def sleep_address() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class Crew:
-    """Python threads that wait for native work; they are started once and reused, and anew after a fork."""
+class Hand:
+    """A Python thread that waits for tasks."""
 
     def __init__(self) -> None:
-        self._desks: list[SimpleQueue] = []
+        self._tasks: SimpleQueue = SimpleQueue()
+        self._kept_off = -1
+        self._thread = threading.Thread(target=self._work, name="fastnn", daemon=True)
+        self._thread.start()
+
+    def give(self, number: int, task: Callable[[], int], done: SimpleQueue, core: int) -> None:
+        """Run the task on another core than this one; puts (number, result, error) into `done`."""
+        if core != self._kept_off:
+            threads.keep_off(core, self._thread.native_id or 0)
+            self._kept_off = core
+        self._tasks.put((number, task, done))
+
+    def _work(self) -> None:
+        while True:
+            number, task, done = self._tasks.get()
+            try:
+                done.put((number, task(), None))
+            except BaseException as error:
+                done.put((number, 0, error))
+
+
+class Crew:
+    """Threads for native work; they are started once and reused, and anew after a fork."""
+
+    def __init__(self) -> None:
+        self._hands: list[Hand] = []
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._desks, self._lock = [], threading.Lock()
-
-    @staticmethod
-    def _work(desk: SimpleQueue) -> None:
-        while True:
-            number, task, done = desk.get()
-            try:
-                done.put((number, task(), None))
-            except BaseException as error:
-                done.put((number, 0, error))
+        self._hands, self._lock = [], threading.Lock()
 
     def run(self, tasks: list[Callable[[], int]]) -> list[int]:
         """Run all tasks at the same time, the first on the calling thread; returns their results.
@@ -127,13 +144,12 @@ class Crew:
         Raises what a task raised, once all are done: until then they work with memory that the caller owns.
         """
         done: SimpleQueue = SimpleQueue()
-        with self._lock:  # all at once: two runs that each wait for a desk of the other would wait for ever
-            while len(self._desks) < len(tasks) - 1:
-                desk: SimpleQueue = SimpleQueue()
-                threading.Thread(target=self._work, args=(desk,), name="fastnn", daemon=True).start()
-                self._desks.append(desk)
+        core = threads.core()
+        with self._lock:  # all at once: two runs that each wait for a hand of the other would wait for ever
+            while len(self._hands) < len(tasks) - 1:
+                self._hands.append(Hand())
             for number, task in enumerate(tasks[1:]):
-                self._desks[number].put((number, task, done))
+                self._hands[number].give(number, task, done, core)
         try:
             first = tasks[0]()
         finally:

@@ -120,6 +120,7 @@ def test_turns_are_taken_and_divided(monkeypatch):
     clock, log = [0.0], []
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(timing.time, "sleep", lambda seconds: log.append("|"))
+    monkeypatch.setattr(timing.time, "process_time", lambda: clock[0])
 
     def work(name, seconds):
         def run():
@@ -131,7 +132,22 @@ def test_turns_are_taken_and_divided(monkeypatch):
     both = {"a": timing.Contestant(work("a", 0.02), 10), "b": timing.Contestant(work("b", 1.0), 5)}
     turns = timing.take_turns(both, 2)
     assert {name: [round(t, 9) for t in times] for name, times in turns.items()} == {"a": [0.002] * 2, "b": [0.2] * 2}
-    assert "".join(log).split("|", 1)[1] == "aaa|b|b|aaa"
+    assert "".join(log) == "|aaa|bbb" + "|aaa|b|b|aaa"  # two warm-ups and a look at the time; then the turns
+
+
+@pytest.mark.parametrize("spins, pauses", [(0.0, 1), (0.1, 6), (1e9, 50)])
+def test_a_turn_waits_until_no_thread_spins(monkeypatch, spins, pauses):
+    clock, slept = [0.0], []
+
+    def sleep(seconds):
+        clock[0] += seconds
+        slept.append(seconds)
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(timing.time, "process_time", lambda: min(clock[0], spins))
+    monkeypatch.setattr(timing.time, "sleep", sleep)
+    timing.rest()
+    assert abs(len(slept) - pauses) <= 1
 
 
 def test_who_is_missing_is_named():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 
@@ -275,13 +277,44 @@ def test_runs_from_several_threads_do_not_wait_for_each_other_for_ever():
     assert counts == [200] * 4
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system lets nobody choose cores")
+def test_threads_of_a_run_stay_off_the_core_of_who_started_it(monkeypatch):
+    allowed, crew, all_cores = {3, 5, 6}, engine.Crew(), os.sched_getaffinity(0)
+    asked = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(allowed))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: asked.append((thread, cores)))
+    numbers = []
+    for core in (5, 5, 3, -1):
+        monkeypatch.setattr(thread_limit, "core", lambda core=core: core)
+        numbers += crew.run([lambda: 0, threading.get_native_id])[1:]
+    thread = numbers[0]
+    assert numbers == [thread] * 4 and asked == [(thread, {3, 6}), (thread, {5, 6})]  # only where something changed
+    allowed.clear()
+    monkeypatch.setattr(thread_limit, "core", lambda: 6)
+    assert crew.run([lambda: 1, lambda: 2]) == [1, 2] and len(asked) == 2  # the only core is shared
+
+    def refuse(thread, cores):
+        raise PermissionError("not in this container")
+
+    allowed.add(5)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    monkeypatch.setattr(thread_limit, "core", lambda: 3)
+    assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
+    monkeypatch.undo()
+    here = thread_limit.core()
+    assert here in all_cores or sys.platform != "linux"
+    kept = crew.run([lambda: 0, lambda: sorted(os.sched_getaffinity(0))])[1]
+    assert len(kept) == max(len(all_cores) - 1, 1)
+    assert os.sched_getaffinity(0) == all_cores  # the caller's own are left alone
+
+
 def test_a_forgotten_crew_starts_anew():
     crew = engine.Crew()
     crew.run([lambda: 1, lambda: 2])
-    old = crew._desks
+    old = crew._hands
     crew._forget()
     assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
-    assert crew._desks is not old
+    assert crew._hands is not old
 
 
 @pytest.mark.parametrize("seconds, again", [(np.inf, False), (0.0, True)])
