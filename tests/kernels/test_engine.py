@@ -288,10 +288,12 @@ def test_threads_of_a_run_stay_off_the_core_of_who_started_it(monkeypatch):
         monkeypatch.setattr(thread_limit, "core", lambda core=core: core)
         numbers += crew.run([lambda: 0, threading.get_native_id])[1:]
     thread = numbers[0]
-    assert numbers == [thread] * 4 and asked == [(thread, {3, 6}), (thread, {5, 6})]  # only where something changed
+    assert numbers == [thread] * 4
+    assert asked == [(thread, {3, 6}), (thread, {5, 6})]  # only where something changed
     allowed.clear()
     monkeypatch.setattr(thread_limit, "core", lambda: 6)
-    assert crew.run([lambda: 1, lambda: 2]) == [1, 2] and len(asked) == 2  # the only core is shared
+    assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
+    assert len(asked) == 2  # the only core is shared
 
     def refuse(thread, cores):
         raise PermissionError("not in this container")
