@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +15,43 @@ from fastnn.kernels.numpy_.data import all_finite
 
 Shape = tuple[int, ...]
 LINE = 64  # bytes of a cache line
+HUGE_PAGE, CHUNK = 2 << 20, 4 << 20  # bytes; a chunk is kept until nobody needs an array that was cut from it
+
+_lock, _rest = threading.Lock(), np.zeros(0, np.uint8)  # of the chunk that `aligned` cuts arrays from
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # after a fork, too
 
 HOST, BOTH, TWIN = "host", "both", "twin"  # where the newest values of a block are
 
-_blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()  # by the address of their memory
+_blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()  # by the id of their flat array
 
 
 def aligned(shape: Shape, dtype: Any) -> np.ndarray:
-    """Zeros whose first element lies on a cache line."""
+    """Zeros whose first element lies on a cache line.
+
+    They lie in huge pages where the system has these, and arrays that are made one after the other lie side by side:
+    strewn over the memory, they may compete for the same lines of a cache that is nearly full.
+    """
+    global _rest
     count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    raw = np.zeros(count + LINE, np.uint8)
-    offset = -raw.ctypes.data % LINE
-    return raw[offset : offset + count].view(dtype).reshape(shape)
+    room = -(-count // LINE) * LINE
+    if room > CHUNK // 2:
+        part = _pages(room)[:count]
+    else:
+        with _lock:
+            if room > len(_rest):
+                _rest = _pages(CHUNK)
+            part, _rest = _rest[:count], _rest[room:]
+    return part.view(dtype).reshape(shape)
+
+
+def _pages(size: int) -> np.ndarray:
+    """So many bytes, all 0, from the beginning of a huge page."""
+    memory = mmap.mmap(-1, size + HUGE_PAGE, **_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # of a kernel that was built without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    raw = np.frombuffer(memory, np.uint8)
+    return raw[-raw.ctypes.data % HUGE_PAGE :][:size]
 
 
 def on_host(array: Any) -> np.ndarray:
@@ -44,13 +72,13 @@ class Block:
         line = LINE // self.dtype.itemsize
         sizes = [int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]
         starts = np.cumsum([0, *(-(-size // line) * line for size in sizes)]).tolist()
-        self.flat = aligned((starts[-1],), self.dtype)
+        self.flat = np.asarray(aligned((starts[-1],), self.dtype).data)  # its parts have a base of their own
         parts = zip(starts, sizes, self.shapes, strict=False)
         self.arrays = [self.flat[start : start + size].reshape(shape) for start, size, shape in parts]
         self.twin: Any = None
         self._newest = HOST
         self._handed_out = False  # to somebody who may change it at any time
-        _blocks[id(self.flat.base)] = self
+        _blocks[id(self.flat)] = self
 
     def read(self) -> None:
         """Have the newest values on the host, where they will only be read."""

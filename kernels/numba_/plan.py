@@ -15,8 +15,9 @@ from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
-TILE_BYTES = 24 * 1024  # of a gradient that is consumed while it is in the first-level cache
-LONG, LONG_TILE_BYTES = 16, 576 * 1024  # of one that sums so many products: more rows share what a tile reads
+TILE_BYTES, TILE_ROWS = 24 * 1024, 14  # of a gradient that is consumed while it is in the first-level cache; at least
+LONG, LONG_TILE_BYTES, LONG_TILE_ROWS = 16, 96 * 1024, 56  # of one that sums so many products: more rows share what a
+# tile reads, but the weights should stay in the second-level cache, too
 
 
 class Group:
@@ -47,8 +48,9 @@ class Group:
             return count
         row = max(int(a.nbytes // max(len(a), 1)) for launch in self.launches for a in _owned(launch))
         if kind == "params":
-            size = LONG_TILE_BYTES if len(self.launches[0].args[0]) >= LONG else TILE_BYTES
-            return max(size // row // 14 * 14, 14)
+            long = len(self.launches[0].args[0]) >= LONG
+            size, least = (LONG_TILE_BYTES, LONG_TILE_ROWS) if long else (TILE_BYTES, TILE_ROWS)
+            return max(size // row // TILE_ROWS * TILE_ROWS, least)
         if self.weights > WEIGHTS_IN_CACHE:
             return count  # the products go through them piece by piece
         return max(8 * TILE_BYTES // row // 56 * 56, 56)

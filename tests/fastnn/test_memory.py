@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import copy
 import gc
+import threading
 import tracemalloc
 import weakref
 
 import numpy as np
+import pytest
 
-from fastnn import Sequential
+from fastnn import Sequential, memory
 from fastnn.layers import Dense
-from fastnn.memory import Block, block_of
+from fastnn.memory import CHUNK, HUGE_PAGE, Block, aligned, block_of
 
 rng = np.random.default_rng(4)
 X = rng.standard_normal((50, 6)).astype(np.float32)
 Y = rng.integers(0, 3, 50)
 
 
-def test_a_hundred_fits_keep_no_memory(backend):
+@pytest.fixture
+def kept(monkeypatch):
+    """Tells how many bytes are in use: those that Python traces, and the chunks that arrays are cut from."""
+    pages, chunks = memory._pages, []
+
+    def noted(size):
+        array = pages(size)
+        chunks.append((weakref.ref(array.base), size))
+        return array
+
+    monkeypatch.setattr(memory, "_pages", noted)
+    monkeypatch.setattr(memory, "_rest", np.zeros(0, np.uint8))
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[0] + sum(size for base, size in chunks if base() is not None)
+    tracemalloc.stop()
+
+
+def test_a_hundred_fits_keep_no_memory(backend, kept):
     m = Sequential([Dense(8, "relu", input_shape=(6,)), Dense(3, "softmax")], seed=1)
     m.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
 
@@ -29,33 +48,23 @@ def test_a_hundred_fits_keep_no_memory(backend):
             m.evaluate(X, Y)
             m.train_on_batch(X, Y)
 
-    work(5)
+    work(8)
     gc.collect()
-    tracemalloc.start()
-    try:
-        work(3)
-        gc.collect()
-        before = tracemalloc.get_traced_memory()[0]
-        work(100)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+    before, rest = kept(), len(memory._rest)
+    work(100)
+    gc.collect()
+    assert len(memory._rest) == rest  # nothing was cut from a chunk
+    grown = kept() - before
     assert grown < (300_000 if backend == "cupy" else 100_000)  # less than a set of buffers; and the simulator's books
 
 
-def test_batches_of_many_sizes_keep_bounded_memory(backend):
+def test_batches_of_many_sizes_keep_bounded_memory(backend, kept):
     m = Sequential([Dense(500, input_shape=(500,))])
     x = np.ones((300, 500))
-    tracemalloc.start()
-    try:
-        for rows in range(1, 301):
-            m.predict(x[:rows], batch_size=300)
-        gc.collect()
-        kept = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert kept < 100 * 300 * 500 * 4 * 2  # of 300 programs not all are kept, and no data
+    for rows in range(1, 301):
+        m.predict(x[:rows], batch_size=300)
+    gc.collect()
+    assert kept() < 100 * 300 * 500 * 4 * 2  # of 300 programs not all are kept, and no data
 
 
 def test_data_are_let_go(backend):
@@ -75,7 +84,7 @@ def test_data_are_let_go(backend):
         assert seen() is None
 
 
-def test_models_that_are_gone_free_their_memory(backend):
+def test_models_that_are_gone_free_their_memory(backend, kept):
     def make():
         m = Sequential([Dense(1000, input_shape=(1000,))])
         m.compile("adam", "mse")
@@ -83,15 +92,44 @@ def test_models_that_are_gone_free_their_memory(backend):
 
     make()
     gc.collect()
-    tracemalloc.start()
-    try:
-        for _ in range(4):
-            make()
-        gc.collect()
-        kept = tracemalloc.get_traced_memory()[0]
-    finally:
-        tracemalloc.stop()
-    assert kept < 8_000_000  # two of a model's five arrays
+    before = kept()
+    for _ in range(4):
+        make()
+    gc.collect()
+    assert kept() - before < 8_000_000  # two of a model's five arrays
+
+
+def test_arrays_begin_on_cache_lines_and_lie_side_by_side(monkeypatch):
+    monkeypatch.setattr(memory, "_rest", np.zeros(0, np.uint8))
+    first, second = aligned((3, 5), np.float32), aligned((2,), np.float64)
+    assert first.ctypes.data % HUGE_PAGE == 0
+    assert second.ctypes.data == first.ctypes.data + 64
+    large = aligned((CHUNK // 8 + 1, 4), np.int8)  # just too large to be cut from a chunk
+    assert large.ctypes.data % HUGE_PAGE == 0
+    third = aligned((0, 4), np.int64), aligned((), np.int64)
+    assert third[1].ctypes.data == second.ctypes.data + 64
+    for array in (first, second, large, *third):
+        assert array.flags.c_contiguous
+        assert not array.any()
+        array[...] = 1
+
+
+def test_threads_that_ask_for_memory_at_once_get_their_own():
+    made = []
+
+    def ask(number):
+        for _ in range(300):
+            array = aligned((number % 7 + 1, 100), np.int64)
+            array[...] = number
+            made.append((number, array))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8 * 300
+    assert all((array == number).all() for number, array in made)
 
 
 class Twin:
