@@ -5,7 +5,7 @@ from numba import carray
 
 from fastnn.kernels.numba_ import native
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import CHUNK, ROWS_WORD, SPREAD, kernel
+from fastnn.kernels.numba_.native import ALIAS_BYTES, CHUNK, ROWS_WORD, SPREAD, kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
 from fastnn.kernels.numba_.words import address, numbers, rows, untyped
@@ -18,7 +18,6 @@ else:
     R = (6, 4, 3, 2, 1) if VECTOR_BYTES == 32 else (8, 4, 3, 2, 1)
     S = (8, 6, 4, 2, 1)
 
-ALIAS_BYTES = 2048
 WORTH_MOVING = 56  # rows or columns that use what was moved
 FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
 blocks, transposes = function(native.blocks), function(native.transposes)
@@ -229,6 +228,14 @@ def dense(x, weight, bias, z, start, stop, local):
     )  # fmt: skip
 
 
+@function
+def few_outputs_of_gradient(n, outputs, size):
+    """The same for the gradient of the weights, which sums the products of n rows."""
+    lanes = VECTOR_BYTES // size
+    few = outputs % lanes
+    return few if n * (lanes - few) > 32 * few else 0
+
+
 @kernel
 def dense_dweight(x, dz, dweight, start, stop, local):
     n, inputs = x.shape
@@ -239,13 +246,10 @@ def dense_dweight(x, dz, dweight, start, stop, local):
         for i in range(len(column)):
             column[i] = row[i] * slope
         return
-    few = outputs % (VECTOR_BYTES // size)
-    if n * (VECTOR_BYTES // size - few) <= 32 * few:
-        few = 0
     product(
         address(x) + start * size, ONE, inputs, address(dz), outputs, NONE,
-        address(dweight) + start * outputs * size, outputs, stop - start, outputs, few, n, local[ROWS_WORD],
-        size, x.dtype.type(0),
+        address(dweight) + start * outputs * size, outputs, stop - start, outputs,
+        few_outputs_of_gradient(n, outputs, size), n, local[ROWS_WORD], size, x.dtype.type(0),
     )  # fmt: skip
 
 

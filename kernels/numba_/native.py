@@ -32,12 +32,14 @@ from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
 from fastnn.kernels.numba_.cache import Cache, folders
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.kernels.threads import cores
+from fastnn.memory import LINE
 
 MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
 SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
 SCRATCH_WORD = 4  # where `local` holds the address of the scratch space; before it stands the clock
 ROWS_WORD = 5  # and that of the space for copied parts of matrices
 PANEL_BYTES = 128  # of columns that are walked together, at most
+ALIAS_BYTES = 2048  # rows that lie a multiple of so many apart compete for the same lines of the cache
 SPREAD = 16  # copied rows lie that much further apart
 CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
 NARROW, TRANSPOSED = 16, 1 << 17  # outputs of a layer that is narrow; and elements of a matrix that is transposed
@@ -127,6 +129,13 @@ def blocks(length: int) -> int:
     return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
 
 
+def half_width(columns: int, size: int) -> int:
+    """The numbers from row to row in each half of a batch: whole cache lines, which do not compete for their places."""
+    line = LINE // size
+    width = -(-(columns - columns // 2) // line) * line
+    return width + line if width * size % ALIAS_BYTES == 0 else width
+
+
 def transposes(rows: int, inputs: int, outputs: int) -> bool:
     """True where the gradient of so many rows is worth a transposed copy of the weights, whatever a thread's share."""
     small = outputs <= NARROW or (inputs < BLOCKED and inputs * outputs <= TRANSPOSED)
@@ -137,7 +146,7 @@ def copied_bytes(contract: Kernel, values: list) -> int:
     """The space a launch needs for copied or transposed parts of its matrices."""
     if contract.name == "column_sum":
         return 64
-    name = contract.name.removesuffix("_slabs")
+    name = contract.name.removesuffix("_slabs").removesuffix("_halves")
     if name not in ("dense", "dense_dx", "dense_dweight"):
         return 0
     n, (inputs, outputs) = len(values[0]), values[2 if name == "dense_dweight" else 1].shape

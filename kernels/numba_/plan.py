@@ -101,27 +101,53 @@ def in_slabs(phases: list[list[Launch]], fault: np.ndarray) -> list[list[Launch]
     where it needs nothing else; the gradient of an input is whole at once.
     """
     result: list[list[Launch]] = []
-    for phase in phases:
-        rest = list(phase)
+    left = [list(phase) for phase in phases]
+    for rest in left:
         while (product := next(filter(_worth_slabs, rest), None)) is not None:
             needed = _needed(product, rest)
             if product.kernel.name == "dense_dx":
                 result += [needed, [_launch("dense_dx_slabs", product.args, product)]]
-                rest = [each for each in rest if each not in (*needed, product)]
+                _remove(rest, [*needed, product])
                 continue
             parts, total = _parts_and_sum(product)
             rest[rest.index(product)] = total
-            checks = [e for e in rest if e.kernel.name == "check_finite" and _same(e.args[0], product.args[0])]
-            if [each.kernel.name for each in needed] == ["gather"] and len(checks) == 1:
-                slabs = len(parts.args[-1])
-                gather = _launch("gather_slabs", [*needed[0].args, fault, checks[0].args[-1], slabs], product, slabs)
-                result.append([gather, parts])
-                rest = [each for each in rest if each not in (*needed, *checks)]
-            else:
-                result += [needed, [parts]]
-                rest = [each for each in rest if each not in needed]
+            halves = _halves(needed, product, parts, left, fault)
+            result += [halves] if halves else [needed, [parts]]
+            _remove(rest, needed)
         result.append(rest)
     return result if len(result) > len(phases) else None
+
+
+def _remove(phase: list[Launch], launches: list[Launch]) -> None:
+    phase[:] = [each for each in phase if each not in launches]
+
+
+def _halves(
+    needed: list[Launch], product: Launch, parts: Launch, phases: list[list[Launch]], fault: np.ndarray
+) -> list[Launch] | None:
+    """The same product of a batch in halves, with its gathering, or None where others read the batch, too.
+
+    The gradient of the weights, which reads it, is put into the phases instead of the other; the check goes along.
+    """
+    x, weight, *_ = product.args
+    readers = [each for phase in phases for each in phase if any(_same(x, value) for value in each.arrays)]
+    checks, gradients = [[e for e in readers if e.kernel.name == name] for name in ("check_finite", "dense_dweight")]
+    if [each.kernel.name for each in needed] != ["gather"] or len(checks) != 1:
+        return None
+    if len(readers) > 2 + len(gradients) or not all(_same(x, each.args[0]) for each in gradients):
+        return None
+    (gather,), (check,), slabs = needed, checks, len(parts.args[-1])
+    halves = aligned((len(x), 2 * native.half_width(len(weight), x.itemsize)), x.dtype)
+    data, permutation, clock, _ = gather.args
+    for phase in phases:
+        _remove(phase, checks)
+        phase[:] = [
+            _launch("dense_dweight_halves", [halves, *each.args[1:]], each) if each in gradients else each
+            for each in phase
+        ]
+    gathered = [data, permutation, clock, halves, fault, check.args[-1], slabs]
+    multiplied = [halves, weight, parts.args[-1]]
+    return [_launch("gather_halves", gathered, product, slabs), _launch("dense_halves", multiplied, product)]
 
 
 def _worth_slabs(launch: Launch) -> bool:

@@ -42,6 +42,10 @@ def deep():
     return [fn.layers.Dense(n, "tanh", **{"input_shape": (784,)} if n == 600 else {}) for n in sizes]
 
 
+def odd():  # halves of different widths, whose rows would compete for the same lines if they were not spread
+    return [fn.layers.Dense(20, "relu", input_shape=(1023,)), fn.layers.Dense(5, "softmax")]
+
+
 def image():  # the product's rows are not what was gathered
     return [fn.layers.Dropout(0.5, input_shape=(900,)), fn.layers.Dense(9, "softmax", use_bias=False)]
 
@@ -52,7 +56,7 @@ def strips():  # the last columns are made by another way, if the rows are many
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [1, ROWS, 70])
-@pytest.mark.parametrize("layers", [wide, deep, image, strips])
+@pytest.mark.parametrize("layers", [wide, deep, odd, image, strips])
 def test_slabs_and_rows_give_the_same_bits(layers, rows, dtype):
     reference, _, _ = trained(0, 1, layers, dtype, rows)
     for way, threads in [(0, 2), (1, 1), (1, 2), (1, 3), (1, 5)]:
@@ -66,6 +70,26 @@ def test_a_slab_sees_what_is_not_finite():
     for way, threads in [(0, 1), (1, 1), (1, 2)]:
         _, done, fault = trained(way, threads, wide, spoil=(2 * ROWS, 699))
         assert (done, fault & fn.steps.BAD_INPUT) == (2, fn.steps.BAD_INPUT)
+
+
+@pytest.mark.parametrize("layers, kernels", [
+    (wide, {"gather_halves", "dense_halves", "dense_dweight_halves", "sum_slabs"}),
+    (image, {"dense_slabs", "sum_slabs"}),
+])  # fmt: skip
+def test_a_batch_is_gathered_in_halves_where_only_a_product_reads_it(layers, kernels):
+    model, _, _ = trained(1, 2, layers)
+    replay = model.steps.get("train", ROWS, True).replay
+    rows, slabs = ({e.kernel.name for groups in p.groups for g in groups for e in g.launches} for p in replay.plans)
+    assert slabs - rows == kernels
+
+
+def test_rows_of_halves_begin_on_cache_lines_and_do_not_compete():
+    for columns in (512, 701, 784, 1023, 1024, 4096):
+        for size in (4, 8):
+            width = native.half_width(columns, size)
+            assert columns <= 2 * width <= columns + 4 * 64 // size
+            assert width * size % 64 == 0
+            assert width * size % native.ALIAS_BYTES
 
 
 def test_short_sums_and_large_batches_have_one_way():
