@@ -21,7 +21,8 @@ TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least hal
 MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
 LONG_TRIAL_SECONDS, DISTURBED = 0.01, 0.65  # of a trial while others take turns with us: we have less of the cores then
 TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
-SOON = 4  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
+SOON = 2  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
+HOPELESS, CHANGED = 1.5, 1.25  # times the best: not tried again, until a step takes so many times as long, or as short
 ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 FUSE_AFTER_SECONDS = 0.2  # so much time in small steps is worth a compilation
@@ -93,7 +94,7 @@ class NumbaReplay:
         self.plan = self.plans[0]
         self.plan.fused.look()
         self._settled = self._patience = 0.0  # seconds since then, and until it is measured again
-        self._settlings = 0  # how often
+        self._settlings, self._pace = 0, 0.0  # how often; and seconds of a step by then
         self._disturbed, self._trial_seconds = False, TRIAL_SECONDS
         self._small = 0.0  # seconds of small steps on one thread
         self._trials: dict[tuple[int, int], list[tuple[float, int]]] = {}  # seconds and steps
@@ -118,7 +119,7 @@ class NumbaReplay:
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         if self._version != thread_limit.version():
-            self._version, self.threads, self._trials = thread_limit.version(), 0, {}
+            self._version, self.threads, self._trials, self._settlings = thread_limit.version(), 0, {}, 0
         done = 0
         while done < steps and not self.threads:
             done += self._trial(steps - done)
@@ -131,19 +132,25 @@ class NumbaReplay:
         elapsed = time.perf_counter() - start
         self._settled += elapsed
         done += new
+        usual = new * self._pace
+        if usual > TRIAL_SECONDS and not usual / CHANGED < elapsed < usual * CHANGED:  # every way may be best now
+            self._settlings, self._patience = 0, min(self._patience, TRY_AGAIN_SECONDS / 2**SOON)
         if self.threads == 1 and self.plan.fused.fits:
             self._small += elapsed
             if self._small > FUSE_AFTER_SECONDS:
                 self.plan.fused.begin()
         if self._settled > self._patience:  # the machine may be less busy now, or more: one more trial of each
             self._settled, self.threads = 0.0, 0
-            self._trials = {way: trials[1:][-TRIALS:] for way, trials in self._trials.items()}
+            self._trials |= {way: self._trials.get(way, [])[1:][-TRIALS:] for way in self._ways()}
         return done
 
     def _ways(self) -> list[tuple[int, int]]:
         """What to try: threads, and the number of a plan. One thread needs no slabs, and a short step one thread."""
         most = 1 if any(t < ALONE_SECONDS * n for t, n in self._trials.get((1, 0), ())) else None
-        return [(n, i) for n in thread_limit.choices()[:most] for i in range(len(self.plans)) if n > 1 or i == 0]
+        ways = [(n, i) for n in thread_limit.choices()[:most] for i in range(len(self.plans)) if n > 1 or i == 0]
+        times = {each: self._time(each) for each in ways}  # 0 for what was never tried
+        limit = HOPELESS * min(filter(None, times.values()), default=0.0)
+        return [each for each in ways if self._settlings <= SOON or times[each] <= limit]
 
     def _trial(self, steps: int) -> int:
         """Run about a millisecond in the way that was tried least; settle when each was tried often enough.
@@ -180,7 +187,7 @@ class NumbaReplay:
         self.threads, self.plan = best[0], self.plans[best[1]]
         patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, self._trial_seconds) for t in times.values()))
         self._patience = patience * 2.0 ** min(0, self._settlings - SOON)
-        self._settlings += 1
+        self._settlings, self._pace = self._settlings + 1, times[best]
 
     def _wants_trial(self, way: tuple[int, int]) -> bool:
         """True until a way was tried often or long enough; the first trial warms up."""
@@ -190,5 +197,5 @@ class NumbaReplay:
 
     def _time(self, way: tuple[int, int]) -> float:
         """The median time of a step, by the latest of the trials with the most steps."""
-        largest = sorted(self._trials[way][1:], key=lambda trial: trial[1])[-TRIALS:]
+        largest = sorted(self._trials.get(way, [])[1:], key=lambda trial: trial[1])[-TRIALS:]
         return statistics.median([seconds / steps for seconds, steps in largest] or [0.0])

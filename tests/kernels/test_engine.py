@@ -420,6 +420,39 @@ def test_a_trial_lasts_several_turns_where_others_take_turns_with_our_threads(mo
     assert [last_trial(share) for share in shares] == pytest.approx([short, long, long, long, short], rel=0.2)
 
 
+def test_what_was_much_slower_is_tried_again_only_when_a_step_takes_another_time(monkeypatch):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    replay = Chain(data(100), 0).replay
+    now, seconds, ways = [0.0], {1: 4e-4, 2: 1e-4}, []
+    monkeypatch.setattr(numba_backend.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(numba_backend.time, "process_time", lambda: 2 * now[0])
+
+    def run(steps, threads):
+        now[0] += steps * seconds[threads]
+        ways.append(threads)
+        return steps
+
+    def tried(steps):
+        """With how many threads it was run, for so many steps, until the choice was made twice more."""
+        ways.clear()
+        before = replay._settlings
+        while replay._settlings < before + 2 and len(ways) < 1000:
+            replay.run(steps)
+        return set(ways)
+
+    for plan in replay.plans:
+        monkeypatch.setattr(plan, "run", run)
+    assert tried(100) == {1, 2}  # twice: what disturbed the first trials may be over
+    assert replay._settlings == numba_backend.SOON
+    assert tried(100) == {1, 2}
+    assert tried(100) == {2}
+    seconds[2] = 6e-4  # somebody else came
+    replay.run(100)
+    assert replay._settlings == 0
+    assert tried(100) == {1, 2}
+    assert replay.threads == 1
+
+
 def test_ways_that_were_tried_long_enough_are_tried_once_more(monkeypatch):
     """On a busy machine one trial that is kept may be as long as all of them need to be."""
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
