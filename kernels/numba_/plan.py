@@ -202,7 +202,7 @@ class Plan:
                 scratch = g.scratch(program)
                 if scratch is not None:
                     row_bytes = scratch.nbytes // len(scratch)
-                    self._scratch_bytes = max(self._scratch_bytes, -(-g.tile * row_bytes // 64) * 64)
+                    self._scratch_bytes = max(self._scratch_bytes, -(-min(g.tile, len(scratch)) * row_bytes // 64) * 64)
                 for launch in g.launches:
                     self._pack(launch, scratch)
         self.fused = FusedStep(self.groups, self.blocks, program.rows)
