@@ -17,12 +17,20 @@ Shape = tuple[int, ...]
 LINE = 64  # bytes of a cache line
 HUGE_PAGE, CHUNK = 2 << 20, 4 << 20  # bytes; a chunk is kept until nobody needs an array that was cut from it
 
-_lock, _rest = threading.Lock(), np.zeros(0, np.uint8)  # of the chunk that `aligned` cuts arrays from
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # after a fork, too
 
 HOST, BOTH, TWIN = "host", "both", "twin"  # where the newest values of a block are
 
 _blocks: weakref.WeakValueDictionary[int, Block] = weakref.WeakValueDictionary()  # by the id of their flat array
+
+
+class _Own(threading.local):
+    """Each thread cuts arrays from a chunk of its own: a lock could be held while another thread forks."""
+
+    rest = np.zeros(0, np.uint8)
+
+
+_own = _Own()
 
 
 def aligned(shape: Shape, dtype: Any) -> np.ndarray:
@@ -31,16 +39,14 @@ def aligned(shape: Shape, dtype: Any) -> np.ndarray:
     They lie in huge pages where the system has these, and arrays that are made one after the other lie side by side:
     strewn over the memory, they may compete for the same lines of a cache that is nearly full.
     """
-    global _rest
     count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     room = -(-count // LINE) * LINE
     if room > CHUNK // 2:
         part = _pages(room)[:count]
     else:
-        with _lock:
-            if room > len(_rest):
-                _rest = _pages(CHUNK)
-            part, _rest = _rest[:count], _rest[room:]
+        if room > len(_own.rest):
+            _own.rest = _pages(CHUNK)
+        part, _own.rest = _own.rest[:count], _own.rest[room:]
     return part.view(dtype).reshape(shape)
 
 

@@ -15,6 +15,7 @@ from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
+HALVES_BYTES = 1 << 20  # of weights: the gradient of larger ones was measured to take longer from a batch in halves
 TILE_BYTES, TILE_ROWS = 24 * 1024, 14  # of a gradient that is consumed while it is in the first-level cache; at least
 LONG, LONG_TILE_BYTES, LONG_TILE_ROWS = 16, 96 * 1024, 56  # of one that sums so many products: more rows share what a
 # tile reads, but the weights should stay in the second-level cache, too
@@ -125,14 +126,14 @@ def _remove(phase: list[Launch], launches: list[Launch]) -> None:
 def _halves(
     needed: list[Launch], product: Launch, parts: Launch, phases: list[list[Launch]], fault: np.ndarray
 ) -> list[Launch] | None:
-    """The same product of a batch in halves, with its gathering, or None where others read the batch, too.
+    """The same product of a batch in halves, with its gathering; None where others read it, or the weights are large.
 
     The gradient of the weights, which reads it, is put into the phases instead of the other; the check goes along.
     """
     x, weight, *_ = product.args
     readers = [each for phase in phases for each in phase if any(_same(x, value) for value in each.arrays)]
     checks, gradients = [[e for e in readers if e.kernel.name == name] for name in ("check_finite", "dense_dweight")]
-    if [each.kernel.name for each in needed] != ["gather"] or len(checks) != 1:
+    if weight.nbytes > HALVES_BYTES or [each.kernel.name for each in needed] != ["gather"] or len(checks) != 1:
         return None
     if len(readers) > 2 + len(gradients) or not all(_same(x, each.args[0]) for each in gradients):
         return None

@@ -31,7 +31,7 @@ def kept(monkeypatch):
         return array
 
     monkeypatch.setattr(memory, "_pages", noted)
-    monkeypatch.setattr(memory, "_rest", np.zeros(0, np.uint8))
+    monkeypatch.setattr(memory._own, "rest", np.zeros(0, np.uint8))
     tracemalloc.start()
     yield lambda: tracemalloc.get_traced_memory()[0] + sum(size for base, size in chunks if base() is not None)
     tracemalloc.stop()
@@ -50,10 +50,10 @@ def test_a_hundred_fits_keep_no_memory(backend, kept):
 
     work(8)
     gc.collect()
-    before, rest = kept(), len(memory._rest)
+    before, rest = kept(), len(memory._own.rest)
     work(100)
     gc.collect()
-    assert len(memory._rest) == rest  # nothing was cut from a chunk
+    assert len(memory._own.rest) == rest  # nothing was cut from a chunk
     grown = kept() - before
     assert grown < (300_000 if backend == "cupy" else 100_000)  # less than a set of buffers; and the simulator's books
 
@@ -100,7 +100,7 @@ def test_models_that_are_gone_free_their_memory(backend, kept):
 
 
 def test_arrays_begin_on_cache_lines_and_lie_side_by_side(monkeypatch):
-    monkeypatch.setattr(memory, "_rest", np.zeros(0, np.uint8))
+    monkeypatch.setattr(memory._own, "rest", np.zeros(0, np.uint8))
     first, second = aligned((3, 5), np.float32), aligned((2,), np.float64)
     assert first.ctypes.data % HUGE_PAGE == 0
     assert second.ctypes.data == first.ctypes.data + 64
