@@ -230,7 +230,7 @@ def dense(x, weight, bias, z, start, stop, local):
 
 @function
 def few_outputs_of_gradient(n, outputs, size):
-    """The same for the gradient of the weights, which sums the products of n rows."""
+    """How many of the last columns of the weights' gradient, a sum over n rows, a strip makes in less time."""
     lanes = VECTOR_BYTES // size
     few = outputs % lanes
     return few if n * (lanes - few) > 32 * few else 0

@@ -17,8 +17,8 @@ from fastnn.program import Program, depends
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
 HALVES_BYTES = 1 << 20  # of weights: the gradient of larger ones was measured to take longer from a batch in halves
 TILE_BYTES, TILE_ROWS = 24 * 1024, 14  # of a gradient that is consumed while it is in the first-level cache; at least
-LONG, LONG_TILE_BYTES, LONG_TILE_ROWS = 16, 96 * 1024, 56  # of one that sums so many products: more rows share what a
-# tile reads, but the weights should stay in the second-level cache, too
+# Of one that sums so many products: more rows share what a tile reads, but the second-level cache holds weights, too.
+LONG, LONG_TILE_BYTES, LONG_TILE_ROWS = 16, 96 * 1024, 56
 
 
 class Group:
