@@ -20,7 +20,7 @@ else:
 
 WORTH_MOVING = 56  # rows or columns that use what was moved
 FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
-blocks, transposes = function(native.blocks), function(native.transposes)
+blocks, slabs, transposes = function(native.blocks), function(native.slabs), function(native.transposes)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
@@ -68,8 +68,8 @@ lone_1, lone_4 = row_tile(1, 4), row_tile(4, 4)
 
 
 @function
-def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
-    """c = a b + bias for m rows, n columns and k products each.
+def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, parts, space, size, zero):
+    """c = a b + bias for m rows, n columns and k products each, summed in so many parts.
 
     Panels of columns are walked by tiles of rows, for some rows and for a block of the sum at a time: what a tile
     reads stays in the cache. Where it would not, since successive rows compete for the same lines, the blocks of a
@@ -78,7 +78,6 @@ def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zer
     """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
-    parts = blocks(k)
     height = balanced(m)
     far = a_step > 1 and k * a_step * size > FAR_BYTES and n >= WORTH_FETCHING
     moves = space and n >= WORTH_MOVING and (far or aliases(max(a_row, a_step), size))
@@ -113,18 +112,18 @@ def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zer
 
 
 @function
-def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, few, k, space, size, zero):
+def product(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, few, k, parts, space, size, zero):
     """c = a b + bias for m rows, n columns and k products each; the last `few` columns are made by `strip`."""
     whole = n - few
     if whole:
-        panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, whole, k, space, size, zero)
+        panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, whole, k, parts, space, size, zero)
     if few:
         b, bias, c = b + whole * size, bias + whole * size if bias else 0, c + whole * size
-        strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, few, k, space, size, zero)
+        strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, few, k, parts, space, size, zero)
 
 
 @function
-def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero):
+def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, parts, space, size, zero):
     """The same as `panels` for so few columns that vectors of them would be nearly empty.
 
     Vectors hold products of one sum instead, or sums of several rows where it is these that lie side by side in a;
@@ -132,13 +131,12 @@ def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, space, size, zero
     """
     results = carray(numbers(c, zero), (m, c_row))
     if a_step > 1:
-        panels(b, ONE, b_row, a, a_step, NONE, space, m, n, m, k, NONE, size, zero)
+        panels(b, ONE, b_row, a, a_step, NONE, space, m, n, m, k, parts, NONE, size, zero)
         sums = carray(numbers(space, zero), (n, m))
         for i in range(m):
             for j in range(n):
                 results[i, j] = sums[j, i]
         return
-    parts = blocks(k)
     more = space + n * (k // parts + 1) * size
     added = carray(numbers(more, zero), (CHUNK, n))
     for part in range(parts):
@@ -213,7 +211,8 @@ def dense(x, weight, bias, z, start, stop, local):
     inputs, outputs = weight.shape
     size, zero = x.itemsize, x.dtype.type(0)
     moved = local[ROWS_WORD]
-    if len(x) == 1 and blocks(inputs) == 1:
+    parts = max(slabs(len(x), inputs), blocks(inputs))
+    if len(x) == 1 and parts == 1:
         x_at, weight_at, bias_at, z_at = address(x), address(weight), address(bias), address(z)
         if start < stop and outputs == 1:
             total = dot(x_at, weight_at, inputs, zero)
@@ -224,7 +223,7 @@ def dense(x, weight, bias, z, start, stop, local):
     few = few_outputs(len(x), inputs, outputs, size)
     product(
         address(x) + start * inputs * size, inputs, ONE, address(weight), outputs, address(bias),
-        address(z) + start * outputs * size, outputs, stop - start, outputs, few, inputs, moved, size, zero,
+        address(z) + start * outputs * size, outputs, stop - start, outputs, few, inputs, parts, moved, size, zero,
     )  # fmt: skip
 
 
@@ -249,7 +248,7 @@ def dense_dweight(x, dz, dweight, start, stop, local):
     product(
         address(x) + start * size, ONE, inputs, address(dz), outputs, NONE,
         address(dweight) + start * outputs * size, outputs, stop - start, outputs,
-        few_outputs_of_gradient(n, outputs, size), n, local[ROWS_WORD], size, x.dtype.type(0),
+        few_outputs_of_gradient(n, outputs, size), n, blocks(n), local[ROWS_WORD], size, x.dtype.type(0),
     )  # fmt: skip
 
 
@@ -262,7 +261,7 @@ def dense_dx(dz, weight, dx, start, stop, local):
         transpose(address(weight), outputs, inputs, outputs, moved, size, zero)
         product(
             address(dz) + start * outputs * size, outputs, ONE, moved, inputs, NONE,
-            address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, NONE, size, zero,
+            address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, blocks(outputs), NONE, size, zero,
         )  # fmt: skip
         return
     dz_at, dx_at = address(dz) + start * outputs * size, address(dx) + start * inputs * size

@@ -45,7 +45,8 @@ CHUNK = 168  # rows of a product at a time: what belongs to them stays in the se
 NARROW, TRANSPOSED = 16, 1 << 17  # outputs of a layer that is narrow; and elements of a matrix that is transposed
 LOCAL_WORDS = 8
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
-BLOCKED = 512  # sums that are at least so long are cut into blocks
+SLABBED = 512  # weights with at least so many rows may be shared by slabs: an even number of them, for two threads
+DEPTH = 512  # of a block of a sum, at most
 
 _bodies: dict[str, Callable] = {}
 _bitcode: dict[tuple[str, str], bytes] = {}  # of what was compiled by this process
@@ -124,9 +125,14 @@ def pack(contract: Kernel, args: list, scratch: int | None = None) -> np.ndarray
     return np.array(words, np.int64)
 
 
+def slabs(rows: int, inputs: int) -> int:
+    """The number of slabs of large weights that threads may share for a small batch (see `slabs.py`), or 1."""
+    return 1 if inputs < SLABBED or rows > inputs else 2 * ((inputs + SLABBED - 1) // SLABBED)
+
+
 def blocks(length: int) -> int:
-    """The number of blocks in which a sum is made: an even number, so that two threads can share them."""
-    return 1 if length < BLOCKED else 2 * ((length + BLOCKED - 1) // BLOCKED)
+    """The number of blocks in which a sum is made: what a tile reads for one of them stays in the cache."""
+    return (length + DEPTH - 1) // DEPTH
 
 
 def half_width(columns: int, size: int) -> int:
@@ -138,7 +144,7 @@ def half_width(columns: int, size: int) -> int:
 
 def transposes(rows: int, inputs: int, outputs: int) -> bool:
     """True where the gradient of so many rows is worth a transposed copy of the weights, whatever a thread's share."""
-    small = outputs <= NARROW or (inputs < BLOCKED and inputs * outputs <= TRANSPOSED)
+    small = outputs <= NARROW or (inputs < SLABBED and inputs * outputs <= TRANSPOSED)
     return small and rows >= max(outputs, NARROW)
 
 

@@ -158,7 +158,7 @@ def _worth_slabs(launch: Launch) -> bool:
     inputs, outputs = launch.args[1].shape
     if launch.kernel.name == "dense_dx" and native.transposes(launch.count, inputs, outputs):
         return False
-    return native.blocks(inputs) > 1 and launch.count <= inputs
+    return native.slabs(launch.count, inputs) > 1
 
 
 def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:
@@ -172,7 +172,7 @@ def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:
 
 def _parts_and_sum(product: Launch) -> tuple[Launch, Launch]:
     x, weight, bias, z = product.args
-    slabs = native.blocks(len(weight))
+    slabs = native.slabs(len(x), len(weight))
     parts = aligned((slabs, z.size), z.dtype)
     return _launch("dense_slabs", [x, weight, parts], product), _launch("sum_slabs", [parts, bias, z], product)
 

@@ -10,7 +10,7 @@ rows that two threads shared would move between the cores, since these fetch lin
 """
 
 from fastnn.kernels.contract import ROW
-from fastnn.kernels.numba_.dense import NONE, ONE, few_outputs, few_outputs_of_gradient, input_gradient, product
+from fastnn.kernels.numba_.dense import NONE, ONE, blocks, few_outputs, few_outputs_of_gradient, input_gradient, product
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import ROWS_WORD, kernel
 from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
@@ -48,12 +48,12 @@ def gather_halves(data, permutation, halves, fault, code, slabs, start, stop, lo
 def slab_product(x, x_row, weight, parts, slab, n, local, zero):
     """The part of a product that a slab of the weights makes; x is where its columns begin."""
     inputs, outputs = weight.shape
-    slabs, size = parts.shape[0], parts.itemsize
-    left, right = inputs * slab // slabs, inputs * (slab + 1) // slabs
+    count, size = parts.shape[0], parts.itemsize
+    left, right = inputs * slab // count, inputs * (slab + 1) // count
     product(
         x, x_row, ONE, address(weight) + left * outputs * size, outputs, NONE,
         address(parts) + slab * n * outputs * size, outputs, n, outputs, few_outputs(n, inputs, outputs, size),
-        right - left, local[ROWS_WORD], size, zero,
+        right - left, ONE, local[ROWS_WORD], size, zero,
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def dense_dweight_halves(halves, dz, dweight, start, stop, local):
         if begin < end:
             product(
                 column_of(halves, inputs, begin), ONE, row, address(dz), outputs, NONE,
-                address(dweight) + begin * outputs * size, outputs, end - begin, outputs, few, n, local[ROWS_WORD],
+                address(dweight) + begin * outputs * size, outputs, end - begin, outputs, few, n, blocks(n), local[ROWS_WORD],
                 size, halves.dtype.type(0),
             )  # fmt: skip
 
