@@ -30,6 +30,7 @@ SCALARS: dict[str, Any] = {
     "rho": 0.9, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0,
 }  # fmt: skip
 OF_KERNEL: dict[tuple[str, str], Any] = {("binary_accuracy", "threshold"): 0.5}
+ORDER_WORK = 2048  # integers beside the words that `order_of` works in
 RANDOM = ("random_bits", "dropout")  # their plain expression draws other numbers
 
 Arguments = dict[str, Any]
@@ -112,8 +113,8 @@ def _rmsprop(a: SimpleNamespace) -> Any:
 
 def _adam(a: SimpleNamespace) -> Any:
     rate, c_1, c_2 = a.table[a.clock[POSITION]]
-    m = a.beta_1 * a.m + (1 - a.beta_1) * a.dweight
-    v = a.beta_2 * a.v + (1 - a.beta_2) * a.dweight**2
+    m = a.beta_1 * a.m + a.dweight
+    v = a.beta_2 * a.v + a.dweight**2
     return a.weight - rate * (m * c_1) / (np.sqrt(v * c_2) + a.epsilon), None, m, v
 
 
@@ -169,7 +170,8 @@ def reason_against(name: str) -> str | None:
 def arguments(name: str, size: Mapping[str, int], dtype: Any = np.float32) -> Arguments:
     """Arrays and scalars for a kernel by name, in the contract's order; the same in every call."""
     kernel, rng = KERNELS[name], np.random.default_rng(5)
-    size = {**size, "K": TABLE_COLUMNS.get(name, size["K"])}
+    columns = size["N"] + ORDER_WORK if name == "order_of" else TABLE_COLUMNS.get(name, size["K"])
+    size = {**size, "K": columns}
     found: Arguments = {}
     for array in kernel.arrays:
         shape = tuple(size[axis] if axis.isalpha() else int(axis) for axis in array.axes)
@@ -182,6 +184,8 @@ def arguments(name: str, size: Mapping[str, int], dtype: Any = np.float32) -> Ar
 def _values(name: str, shape: tuple[int, ...], size: Mapping[str, int], rng: np.random.Generator) -> Any:
     if name == "permutation":
         return rng.permutation(shape[0])
+    if name == "words":
+        return rng.integers(0, 2**32, shape)
     if name == "labels":
         return rng.integers(0, size["F"], shape)
     if name == "target":  # of every kind of crossentropy: one column is 1

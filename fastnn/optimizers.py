@@ -184,19 +184,20 @@ class RMSprop(Optimizer):
 
 
 @functools.lru_cache(64)
-def _bias_corrections(betas: tuple[float, ...], part: int) -> np.ndarray:
-    """1 / (1 - beta^t) for some steps t, from 1: powers take longer than a short run of steps."""
+def _corrections(betas: tuple[float, ...], part: int) -> np.ndarray:
+    """1 / (1 + beta + ... + beta^(t-1)) for some steps t, from 1: powers take longer than a short run of steps."""
     steps = np.arange(part * KEPT_STEPS + 1.0, (part + 1) * KEPT_STEPS + 1.0)
     lasts = [64 / -math.log2(beta) if beta else 1 for beta in betas]  # later powers are nothing beside 1
     powers = [beta ** np.minimum(steps, last) for beta, last in zip(betas, lasts, strict=True)]
-    return 1 / (1 - np.stack(powers, axis=1))
+    return (1 - np.array(betas)) / (1 - np.stack(powers, axis=1))
 
 
 class Adam(Optimizer):
-    """m = beta_1 m + (1 - beta_1) g, v = beta_2 v + (1 - beta_2) g^2,
-    w -= rate (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon), t = 1, 2, ...
+    """m = beta_1 m + g, v = beta_2 v + g^2, w -= rate (c_1 m) / (sqrt(c_2 v) + epsilon),
+    c_i = (1 - beta_i) / (1 - beta_i^t) = 1 / (1 + beta_i + ... + beta_i^(t-1)) in step t = 1, 2, ...
 
-    Source: Kingma and Ba, "Adam", ICLR 2015, Algorithm 1.
+    So c_1 m and c_2 v are the weighted means of g and g^2. Source: Kingma and Ba, "Adam", ICLR 2015, Algorithm 1, whose
+    m and v are (1 - beta_i) times these sums.
     """
 
     kernel, columns = "adam_update", 3
@@ -218,7 +219,7 @@ class Adam(Optimizer):
         done = 0
         while done < len(table):
             part, begin = divmod(first + done, KEPT_STEPS)
-            corrections = _bias_corrections((self.beta_1, self.beta_2), part)[begin : begin + len(table) - done]
+            corrections = _corrections((self.beta_1, self.beta_2), part)[begin : begin + len(table) - done]
             table[done : done + len(corrections), 1:] = corrections
             done += len(corrections)
 

@@ -54,7 +54,7 @@ extern "C" __global__ void rmsprop_update(const double* table, const int64* cloc
     weight[i] -= rate * step;
 }
 
-// m = beta_1 m + (1 - beta_1) g, v = beta_2 v + (1 - beta_2) g^2, g = dweight,
+// m = beta_1 m + g, v = beta_2 v + g^2, g = dweight,
 // weight -= rate (m c_1) / (sqrt(v c_2) + epsilon) + rate weight_decay weight; the table holds rate, c_1, c_2.
 extern "C" __global__ void adam_update(const double* table, const int64* clock, REAL* weight, REAL* dweight,
                                        REAL* m, REAL* v, double beta_1, double beta_2, REAL epsilon, REAL weight_decay,
@@ -64,7 +64,7 @@ extern "C" __global__ void adam_update(const double* table, const int64* clock, 
     if (i >= P * Q) return;
     const double* row = table + clock[POSITION] * K;
     REAL keep = 1 - REAL(row[0]) * weight_decay, rate = REAL(row[0] * row[1]), c_2 = REAL(row[2]), g = dweight[i];
-    REAL mean = m[i] = REAL(beta_1) * m[i] + REAL(1 - beta_1) * g;  // 1 - 0.999 keeps few digits in float32
-    REAL square = v[i] = REAL(beta_2) * v[i] + REAL(1 - beta_2) * g * g;
-    weight[i] = keep * weight[i] - rate * mean / (sqrt(square * c_2) + epsilon);
+    REAL sum = m[i] = REAL(beta_1) * m[i] + g;
+    REAL squares = v[i] = REAL(beta_2) * v[i] + g * g;
+    weight[i] = keep * weight[i] - rate * sum / (sqrt(squares * c_2) + epsilon);
 }

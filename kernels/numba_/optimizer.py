@@ -65,10 +65,9 @@ def adam_update(table, weight, dweight, m, v, beta_1, beta_2, epsilon, weight_de
     real = weight.dtype.type
     rate, c_1, c_2 = table[local[POSITION], 0], table[local[POSITION], 1], real(table[local[POSITION], 2])
     keep, rate = real(1) - real(rate) * weight_decay, real(rate * c_1)
-    rest_1, rest_2 = real(1 - beta_1), real(1 - beta_2)  # from float64: 1 - 0.999 keeps few digits in float32
     beta_1, beta_2 = real(beta_1), real(beta_2)
     w, g, m, v = rows(weight, start, stop), rows(dweight, start, stop), rows(m, start, stop), rows(v, start, stop)
     for i in range(len(w)):
-        m[i] = fma(beta_1, m[i], rest_1 * g[i])
-        v[i] = fma(beta_2, v[i], rest_2 * g[i] * g[i])
+        m[i] = fma(beta_1, m[i], g[i])
+        v[i] = fma(beta_2, v[i], g[i] * g[i])
         w[i] = keep * w[i] - rate * m[i] / (sqrt(v[i] * c_2) + epsilon)

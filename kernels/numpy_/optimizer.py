@@ -61,16 +61,15 @@ def rmsprop_update(table, clock, weight, dweight, mean_square, velocity, rho, mo
 
 
 def adam_update(table, clock, weight, dweight, m, v, beta_1, beta_2, epsilon, weight_decay):
-    """m = beta_1 m + (1 - beta_1) g, v = beta_2 v + (1 - beta_2) g^2, g = dweight,
-    weight -= rate (m c_1) / (sqrt(v c_2) + epsilon) + rate weight_decay weight, with c_i = 1 / (1 - beta_i^t)."""
+    """m = beta_1 m + g, v = beta_2 v + g^2, g = dweight,
+    weight -= rate (m c_1) / (sqrt(v c_2) + epsilon) + rate weight_decay weight, with
+    c_i = 1 / (1 + beta_i + ... + beta_i^(t-1)): so m c_1 and v c_2 are the weighted means of g and g^2."""
     rate, c_1, c_2 = table[clock[POSITION]].tolist()
     if weight_decay:
         weight *= 1 - rate * weight_decay
-    dweight *= number(1 - beta_1, m.dtype)
     m *= number(beta_1, m.dtype)
     m += dweight
     dweight *= dweight
-    dweight *= number((1 - beta_2) / (1 - beta_1) ** 2, m.dtype)
     v *= number(beta_2, v.dtype)
     v += dweight
     root = c_2**0.5  # goes into the scalars: that is one pass less

@@ -90,13 +90,14 @@ def test_plain_neuron_is_the_one_of_the_library(backend, batch):
 # --- the kernels' plain expressions ---
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name", sorted(kernel_cases.PLAIN))
-def test_plain_expression_does_what_the_kernel_does(name):
+def test_plain_expression_does_what_the_kernel_does(name, backend):
     kernel = KERNELS[name]
     assert kernel_cases.reason_against(name) is None
     values, given = (kernel_cases.arguments(name, kernel_cases.SIZES["small"], np.float64) for _ in range(2))
     result = kernel_cases.PLAIN[name](SimpleNamespace(**given))
-    fastnn.backends.get("numpy").launch(Launch(kernel, list(values.values()), np.float64))
+    fastnn.backends.get(backend).launch(Launch(kernel, list(values.values()), np.float64))
     written = [values[array.name] for array in kernel.arrays if array.writes]
     results = result if isinstance(result, tuple) else (result,)
     assert any(r is not None for r in results)

@@ -199,9 +199,9 @@ def test_the_rate_may_be_changed(backend):
 def test_the_table_of_rates_and_corrections():
     assert SGD(0.1).table(7, 3).tolist() == [[0.1]] * 3
     table = Adam(0.1, beta_1=0.5, beta_2=0.75).table(0, 3)
-    np.testing.assert_allclose(table, [[0.1, 2, 4], [0.1, 4 / 3, 16 / 7], [0.1, 8 / 7, 64 / 37]], rtol=1e-15)
+    np.testing.assert_allclose(table, [[0.1, 1, 1], [0.1, 2 / 3, 4 / 7], [0.1, 4 / 7, 16 / 37]], rtol=1e-15)
     assert np.array_equal(Adam(0.1).table(3, 2), Adam(0.1).table(0, 5)[3:])
-    late = 1 / (1 - 0.999 ** np.arange(2041.0, 2060.0))
+    late = (1 - 0.999) / (1 - 0.999 ** np.arange(2041.0, 2060.0))
     np.testing.assert_allclose(Adam(0.1).table(2040, 19)[:, 2], late, rtol=1e-15)
     schedule = schedules.InverseTimeDecay(1.0, decay_steps=1, decay_rate=1)
     assert SGD(schedule).table(1, 3)[:, 0].tolist() == [1 / 2, 1 / 3, 1 / 4]

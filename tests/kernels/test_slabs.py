@@ -102,4 +102,6 @@ def test_short_sums_and_large_batches_have_one_way():
 
 
 def test_sums_are_cut_evenly():
-    assert [native.blocks(n) for n in (1, 511, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 4, 4, 4, 6]
+    assert [native.slabs(32, n) for n in (1, 511, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 4, 4, 4, 6]
+    assert [native.slabs(rows, 784) for rows in (1, 784, 785)] == [4, 4, 1]
+    assert [native.blocks(n) for n in (1, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 2, 2, 3]
