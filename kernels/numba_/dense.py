@@ -261,7 +261,8 @@ def dense_dx(dz, weight, dx, start, stop, local):
         transpose(address(weight), outputs, inputs, outputs, moved, size, zero)
         product(
             address(dz) + start * outputs * size, outputs, ONE, moved, inputs, NONE,
-            address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, blocks(outputs), NONE, size, zero,
+            address(dx) + start * inputs * size, inputs, stop - start, inputs, NONE, outputs, blocks(outputs), NONE,
+            size, zero,
         )  # fmt: skip
         return
     dz_at, dx_at = address(dz) + start * outputs * size, address(dx) + start * inputs * size

@@ -82,8 +82,8 @@ def dense_dweight_halves(halves, dz, dweight, start, stop, local):
         if begin < end:
             product(
                 column_of(halves, inputs, begin), ONE, row, address(dz), outputs, NONE,
-                address(dweight) + begin * outputs * size, outputs, end - begin, outputs, few, n, blocks(n), local[ROWS_WORD],
-                size, halves.dtype.type(0),
+                address(dweight) + begin * outputs * size, outputs, end - begin, outputs, few, n, blocks(n),
+                local[ROWS_WORD], size, halves.dtype.type(0),
             )  # fmt: skip
 
 
