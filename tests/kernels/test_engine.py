@@ -16,10 +16,16 @@ from fastnn.program import Program
 
 pytest.importorskip("numba")
 from fastnn.kernels.numba_ import backend as numba_backend
+from fastnn.kernels.numba_ import choice
 from fastnn.kernels.numba_.backend import NumbaReplay
 from fastnn.kernels.numba_.plan import Plan, group
 
 ROWS, INPUTS, OUTPUTS = 12, 6, 5
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learned(monkeypatch):
+    monkeypatch.setattr(choice, "_latest", {})
 
 
 class Chain:
@@ -44,7 +50,7 @@ class Chain:
             ops.sgd_update(self.table, ops.clock, value, gradient, None, 0.0, 0)
         self.program = Program(ops.launches, ROWS, self.clock, self.fault)
         self.replay = NumbaReplay(self.program)
-        self.replay.threads = threads
+        self.replay.choice.way = (threads, 0) if threads else None
         self.replay.refresh()
 
     def run(self, steps):
@@ -166,8 +172,8 @@ def test_sums_of_one_column_stay_on_one_thread():
     model.compile("sgd", "mse", metrics=["mae"])
     model.fit(np.eye(8), np.eye(8)[:, :4], verbose=0)
     replay = model.steps.get("train", 8, True).replay
-    sums = {replay.plan.addresses[id(each)] for each in replay.program.launches if each.kernel.split == "single"}
-    tables = replay.plan.tables(3)
+    sums = {replay.plans[0].addresses[id(each)] for each in replay.program.launches if each.kernel.split == "single"}
+    tables = replay.plans[0].tables(3)
     assert [any(line[0] in sums for line in table) for table in tables].count(True) == 1
     lines = [line for table in tables for line in table if line[0] in sums]
     assert len(lines) == 8 + 1 + 1
@@ -181,7 +187,7 @@ def test_launches_that_share_rows_take_turns_tile_by_tile():
         ["dense_dweight", "sgd_update"],
         ["column_sum", "sgd_update"],
     ]
-    table = chain.replay.plan.tables(3)[1]
+    table = chain.replay.plans[0].tables(3)[1]
     assert table[:3, 2].tolist() == [4] * 3
     assert table[:3, 3].tolist() == [8] * 3
     assert table[:3, 4].tolist() == [3, 2, 1]
@@ -199,7 +205,7 @@ def test_the_thread_count_is_measured_once(monkeypatch):
     assert chain.replay.threads in (1, 2, 3)
     settled = chain.replay.threads
     chain.clock[:] = 0
-    monkeypatch.setattr(NumbaReplay, "_trial", lambda *args: pytest.fail("measured again"))
+    monkeypatch.setattr(choice.Choice, "tried", lambda *args: pytest.fail("measured again"))
     chain.run(10)
     assert chain.replay.threads == settled
 
@@ -224,37 +230,37 @@ def test_set_threads_counts_at_once(monkeypatch):
 @pytest.mark.parametrize("seconds, again", [(np.inf, False), (0.0, True)])
 def test_the_number_of_threads_is_measured_again_now_and_then(monkeypatch, seconds, again):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
-    monkeypatch.setattr(numba_backend, "TRY_AGAIN_SECONDS", seconds)
-    monkeypatch.setattr(numba_backend, "PATIENCE", 0)
-    monkeypatch.setattr(numba_backend, "ALONE_SECONDS", 0)
+    monkeypatch.setattr(choice, "TRY_AGAIN_SECONDS", seconds)
+    monkeypatch.setattr(choice, "PATIENCE", 0)
+    monkeypatch.setattr(choice, "ALONE_SECONDS", 0)
     model = fn.Sequential([fn.layers.Dense(3, input_shape=(4,))], backend="numba", seed=1)
     model.compile("sgd", "mse")
     x, y = np.ones((64, 4)), np.ones((64, 3))
     trials = []
-    trial = numba_backend.NumbaReplay._trial
-    monkeypatch.setattr(numba_backend.NumbaReplay, "_trial", lambda *a: trials.append(a) or trial(*a))
+    tried = choice.Choice.tried
+    monkeypatch.setattr(choice.Choice, "tried", lambda *a: trials.append(a) or tried(*a))
     model.fit(x, y, batch_size=2, epochs=100, verbose=0)
     first = len(trials)
-    assert first >= 2 * numba_backend.TRIALS
+    assert first >= 2 * choice.TRIALS
     model.fit(x, y, batch_size=2, epochs=200, verbose=0)
     assert (len(trials) > first) is again
     replay = model.steps.get("train", 2, True).replay
-    assert all(len(trials) <= numba_backend.MOST_TRIALS + 1 for trials in replay._trials.values())
+    assert all(len(trials) <= choice.MOST_TRIALS + 1 for trials in replay.choice.trials.values())
 
 
 def test_slow_steps_are_tried_twice_and_seldom(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
-    monkeypatch.setattr(numba_backend, "SLOW_SECONDS", 1e-12)
-    monkeypatch.setattr(numba_backend, "TRIAL_SECONDS", 0.0)
-    monkeypatch.setattr(numba_backend, "DISTURBED", 0.0)
-    monkeypatch.setattr(numba_backend, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "SLOW_SECONDS", 1e-12)
+    monkeypatch.setattr(choice, "TRIAL_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "DISTURBED", 0.0)
+    monkeypatch.setattr(choice, "ALONE_SECONDS", 0.0)
     chain = Chain(data(100), 0)
     for steps in range(1, 5):
         assert chain.replay.threads == 0
         assert chain.run(1) == 1
-        assert sum(map(len, chain.replay._trials.values())) == steps
+        assert sum(map(len, chain.replay.choice.trials.values())) == steps
     assert chain.replay.threads in (1, 2)
-    assert chain.replay._patience >= numba_backend.TRY_AGAIN_SECONDS / 2**numba_backend.SOON
+    assert chain.replay.choice.patience >= choice.TRY_AGAIN_SECONDS / 2**choice.SOON
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -276,48 +282,38 @@ def test_a_short_step_is_tried_on_one_thread_only(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     ways = []
     for alone in (0, np.inf):
-        monkeypatch.setattr(numba_backend, "ALONE_SECONDS", alone)
+        monkeypatch.setattr(choice, "ALONE_SECONDS", alone)
+        monkeypatch.setattr(choice, "_latest", {})
         chain = Chain(data(300), 0)
         while not chain.replay.threads:
             chain.clock[:] = 0
             chain.run(300)
-        ways.append(set(chain.replay._trials))
+        ways.append(set(chain.replay.choice.trials))
     assert ways == [{(1, 0), (2, 0)}, {(1, 0)}]
 
 
 def test_a_few_disturbed_trials_do_not_count():
     """Of trials of one step each the slowest are those that were disturbed, not those that tell most."""
-    replay = Chain(data(100), 0).replay
-    replay._trials[2, 0] = [(9.0, 1), (0.4, 1), (0.9, 1), (0.9, 1), (0.4, 1), (0.9, 1), (0.4, 1), (0.4, 1)]
-    assert replay._time((2, 0)) == 0.4
-    replay._trials[2, 0] += [(1.0, 2), (1.2, 2), (1.0, 2)]
-    assert replay._time((2, 0)) == 0.5
+    chosen = choice.Choice(1)
+    chosen.trials[2, 0] = [(9.0, 1), (0.4, 1), (0.9, 1), (0.9, 1), (0.4, 1), (0.9, 1), (0.4, 1), (0.4, 1)]
+    assert chosen.time((2, 0)) == 0.4
+    chosen.trials[2, 0] += [(1.0, 2), (1.2, 2), (1.0, 2)]
+    assert chosen.time((2, 0)) == 0.5
 
 
 def test_a_trial_lasts_several_turns_where_others_take_turns_with_our_threads(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
-    replay = Chain(data(100), 0).replay
-    now, worked = [0.0], [0.0]
-    monkeypatch.setattr(numba_backend.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(numba_backend.time, "process_time", lambda: worked[0])
+    chosen = choice.Choice(1)
 
     def last_trial(share):
         """How long it was, when the threads had that part of the cores until the next choice."""
+        chosen.way, chosen.trials = None, {way: trials[1:] for way, trials in chosen.trials.items()}
+        while chosen.way is None:
+            way, steps = chosen.next_trial(10_000)
+            chosen.tried(way, steps, steps * 1e-4, steps * 1e-4 * way[0] * share)
+        return chosen.trials[1, 0][-1][0]
 
-        def run(steps, threads):
-            now[0] += steps * 1e-4
-            worked[0] += steps * 1e-4 * threads * share
-            return steps
-
-        for plan in replay.plans:
-            monkeypatch.setattr(plan, "run", run)
-        replay.threads = 0
-        replay._trials = {way: trials[1:] for way, trials in replay._trials.items()}
-        while not replay.threads:
-            replay._trial(10_000)
-        return replay._trials[1, 0][-1][0]
-
-    short, long = numba_backend.TRIAL_SECONDS, numba_backend.LONG_TRIAL_SECONDS
+    short, long = choice.TRIAL_SECONDS, choice.LONG_TRIAL_SECONDS
     shares = 1.0, 0.5, 0.5, 1.0, 1.0
     assert [last_trial(share) for share in shares] == pytest.approx([short, long, long, long, short], rel=0.2)
 
@@ -337,20 +333,20 @@ def test_what_was_much_slower_is_tried_again_only_when_a_step_takes_another_time
     def tried(steps):
         """With how many threads it was run, for so many steps, until the choice was made twice more."""
         ways.clear()
-        before = replay._settlings
-        while replay._settlings < before + 2 and len(ways) < 1000:
+        before = replay.choice.settlings
+        while replay.choice.settlings < before + 2 and len(ways) < 1000:
             replay.run(steps)
         return set(ways)
 
     for plan in replay.plans:
         monkeypatch.setattr(plan, "run", run)
     assert tried(100) == {1, 2}  # twice: what disturbed the first trials may be over
-    assert replay._settlings == numba_backend.SOON
+    assert replay.choice.settlings == choice.SOON
     assert tried(100) == {1, 2}
     assert tried(100) == {2}
     seconds[2] = 6e-4  # somebody else came
     replay.run(100)
-    assert replay._settlings == 0
+    assert replay.choice.settlings == 0
     assert tried(100) == {1, 2}
     assert replay.threads == 1
 
@@ -359,7 +355,23 @@ def test_ways_that_were_tried_long_enough_are_tried_once_more(monkeypatch):
     """On a busy machine one trial that is kept may be as long as all of them need to be."""
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     chain = Chain(data(100), 0)
-    slow = 2 * numba_backend.SLOW_SECONDS
-    chain.replay._trials = {way: [(0.01, 1), (slow, 1)] for way in [(1, 0), (2, 0)]}
+    slow = 2 * choice.SLOW_SECONDS
+    chain.replay.choice.trials = {way: [(0.01, 1), (slow, 1)] for way in [(1, 0), (2, 0)]}
     assert chain.run(1) == 1
     assert chain.replay.threads in (1, 2)
+
+
+def test_a_program_of_the_same_launches_begins_with_what_the_last_one_learned(monkeypatch):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    launches = Chain(data(300), 1).program.launches
+    first = choice.choice_for(launches, 2)
+    first.tried((1, 0), 5, 1e-3, 1e-3)
+    first.way, first.pace = (2, 0), 1e-4
+    second = choice.choice_for(Chain(data(200), 0).program.launches, 2)
+    assert (second.way, second.pace, second.trials) == ((2, 0), 1e-4, first.trials)
+    second.tried((1, 0), 5, 1e-3, 1e-3)
+    assert len(first.trials[1, 0]) == 1
+    assert choice.choice_for(launches[:-1], 2).way is None
+    assert choice.choice_for(launches, 1).way is None
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1])
+    assert choice.choice_for(launches, 2).way is None

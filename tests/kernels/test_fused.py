@@ -58,8 +58,8 @@ def prepared(model, rows, steps, spoil=None):
     fn.passes.load(model, "train", x, y, steps, rng.permutation(steps * rows) if spoil is None else None)
     step = model.steps.get("train", rows, spoil is None)
     step.refresh()
-    step.replay.threads = 1
-    step.replay.plan.fused.function = None  # the one that an earlier test left
+    step.replay.choice.way = 1, 0
+    step.replay.plans[0].fused.function = None  # the one that an earlier test left
     return step
 
 
@@ -86,8 +86,8 @@ def test_the_bits_are_those_of_the_launches(make, rows, optimizer):
         model = make(optimizer)
         step = prepared(model, rows, 8)
         if together:
-            step.replay.plan.fused.make()
-            assert step.replay.plan.fused.function is not None
+            step.replay.plans[0].fused.make()
+            assert step.replay.plans[0].fused.function is not None
         assert [step.run(3), step.run(5)] == [3, 5]
         assert model.steps.feeds["train"].clock.tolist() == [8, 8, 8 * rows]
         states.append(state(model))
@@ -117,7 +117,7 @@ def test_a_fault_stops_before_the_update():
         model = classifier()
         step = prepared(model, ROWS, 5, spoil=(3 * ROWS + 2, 6))
         if together:
-            step.replay.plan.fused.make()
+            step.replay.plans[0].fused.make()
         assert step.run(5) == 3
         assert int(step.feed.fault[0]) == fn.steps.BAD_INPUT | fn.steps.BAD_LOSS
         states.append(state(model))
@@ -127,7 +127,7 @@ def test_a_fault_stops_before_the_update():
 def test_new_data_is_seen():
     model = neuron()
     step = prepared(model, 1, 8)
-    step.replay.plan.fused.make()
+    step.replay.plans[0].fused.make()
     step.run(8)
     step = prepared(model, 1, 20)  # other arrays, of another length
     before = model.get_weights()
@@ -141,32 +141,32 @@ def test_new_data_is_seen():
 
 def test_what_takes_turns_by_tiles_or_is_long_stays_as_it_is():
     model = classifier()
-    assert prepared(model, ROWS, 2).replay.plan.fused.fits
-    assert not prepared(classifier(), 20000, 1).replay.plan.fused.fits
+    assert prepared(model, ROWS, 2).replay.plans[0].fused.fits
+    assert not prepared(classifier(), 20000, 1).replay.plans[0].fused.fits
     layers = [fn.layers.Dense(2, input_shape=(7,)), *(fn.layers.Dense(2) for _ in range(9))]
     deep = fn.Sequential(layers, backend="numba")
     deep.compile("sgd", "mse")
     deep.fit(np.ones((4, 7)), np.ones((4, 2)), verbose=0)
-    assert not deep.steps.get("train", 4, True).replay.plan.fused.fits
+    assert not deep.steps.get("train", 4, True).replay.plans[0].fused.fits
     wide = fn.Sequential([fn.layers.Dense(3000, input_shape=(7,))], backend="numba")
     wide.compile("sgd", "sparse_categorical_crossentropy")
     step = prepared(wide, 14, 2)
-    assert all(group.tile >= group.share[1] for phase in step.replay.plan.groups for group in phase)
-    assert not step.replay.plan.fused.fits
+    assert all(group.tile >= group.share[1] for phase in step.replay.plans[0].groups for group in phase)
+    assert not step.replay.plans[0].fused.fits
 
 
 def test_a_kernel_of_the_users_own_without_a_module_is_no_error(monkeypatch):
     step = prepared(classifier(), ROWS, 2)
     monkeypatch.setattr(native, "bitcode", lambda name, dtype: None)
-    step.replay.plan.fused.make()
-    assert step.replay.plan.fused.function is None
+    step.replay.plans[0].fused.make()
+    assert step.replay.plans[0].fused.function is None
     assert step.run(2) == 2
 
 
 def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(monkeypatch):
     monkeypatch.setattr(backend, "FUSE_AFTER_SECONDS", 0.0)
     step = prepared(classifier(), ROWS, 8)
-    made = step.replay.plan.fused
+    made = step.replay.plans[0].fused
     load = native.cache().load
     monkeypatch.setattr(native.cache(), "load", lambda name: load(name) if name.endswith(".bc") else None)
     monkeypatch.setattr(fused, "_functions", {})
@@ -174,23 +174,23 @@ def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(mon
     made._thread.join()
     assert made.function is not None
     monkeypatch.undo()
-    other = prepared(classifier(), ROWS, 8).replay.plan.fused
+    other = prepared(classifier(), ROWS, 8).replay.plans[0].fused
     monkeypatch.setattr(fused, "_optimized", lambda *args: pytest.fail("compiled again"))
     monkeypatch.setattr(fused, "_functions", {})
     assert other.look()
     assert other.name == made.name
     model = classifier()
     model.prepare_training()
-    assert model.steps.get("train", ROWS, True).replay.plan.fused.function is other.function
+    assert model.steps.get("train", ROWS, True).replay.plans[0].fused.function is other.function
 
 
 def test_the_name_tells_shapes_and_scalars():
     names = {
-        prepared(model, rows, 2).replay.plan.fused.name
+        prepared(model, rows, 2).replay.plans[0].fused.name
         for model, rows in ((classifier(), 6), (classifier(), 5), (classifier("sgd"), 6), (neuron(), 6))
     }
     assert len(names) == 4
-    assert prepared(classifier(), 6, 2).replay.plan.fused.name in names
+    assert prepared(classifier(), 6, 2).replay.plans[0].fused.name in names
 
 
 def test_a_script_that_ends_while_the_function_is_made_ends_well():
@@ -211,7 +211,7 @@ def test_warmup_makes_it_now():
     model = classifier()
     model.warmup(ROWS)
     for shuffled in (True, False):
-        assert model.steps.get("train", ROWS, shuffled).replay.plan.fused.function is not None
+        assert model.steps.get("train", ROWS, shuffled).replay.plans[0].fused.function is not None
     with pytest.raises(ValueError, match="must be compiled and have its weights"):
         fn.Sequential([fn.layers.Dense(2)], backend="numba").warmup()
     with pytest.raises(ValueError, match="batch_size must be"):

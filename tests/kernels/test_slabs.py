@@ -28,7 +28,7 @@ def trained(way, threads, layers, dtype="float32", rows=ROWS, spoil=None):
     step = model.steps.get("train", rows, spoil is None)
     step.refresh()
     replay = step.replay
-    replay.threads, replay.plan = threads, replay.plans[way]
+    replay.choice.way = threads, way
     done = step.run(5)
     return model, done, int(step.feed.fault[0])
 
