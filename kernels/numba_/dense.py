@@ -3,9 +3,10 @@
 import numpy as np
 from numba import carray
 
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import blocking
+from fastnn.kernels.numba_.blocking import ALIAS_BYTES, CHUNK, SPREAD
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import ALIAS_BYTES, CHUNK, ROWS_WORD, SPREAD, kernel
+from fastnn.kernels.numba_.native import ROWS_WORD, kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
 from fastnn.kernels.numba_.words import address, numbers, rows, untyped
@@ -20,7 +21,7 @@ else:
 
 WORTH_MOVING = 56  # rows or columns that use what was moved
 FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
-blocks, slabs, transposes = function(native.blocks), function(native.slabs), function(native.transposes)
+blocks, slabs, transposes = map(function, (blocking.blocks, blocking.slabs, blocking.transposes))
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)

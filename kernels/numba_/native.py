@@ -32,21 +32,13 @@ from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
 from fastnn.kernels.numba_.cache import Cache, folders
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.kernels.threads import cores
-from fastnn.memory import LINE
 
 MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
 SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
 SCRATCH_WORD = 4  # where `local` holds the address of the scratch space; before it stands the clock
 ROWS_WORD = 5  # and that of the space for copied parts of matrices
-PANEL_BYTES = 128  # of columns that are walked together, at most
-ALIAS_BYTES = 2048  # rows that lie a multiple of so many apart compete for the same lines of the cache
-SPREAD = 16  # copied rows lie that much further apart
-CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
-NARROW, TRANSPOSED = 16, 1 << 17  # outputs of a layer that is narrow; and elements of a matrix that is transposed
 LOCAL_WORDS = 8
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
-SLABBED = 512  # weights with at least so many rows may be shared by slabs: an even number of them, for two threads
-DEPTH = 512  # of a block of a sum, at most
 
 _bodies: dict[str, Callable] = {}
 _bitcode: dict[tuple[str, str], bytes] = {}  # of what was compiled by this process
@@ -123,48 +115,6 @@ def pack(contract: Kernel, args: list, scratch: int | None = None) -> np.ndarray
     for (_, kind), value in zip(contract.scalars, args[len(contract.arrays) :], strict=True):
         words.append(int(value) if kind == "int" else int(np.float64(value).view(np.int64)))
     return np.array(words, np.int64)
-
-
-def slabs(rows: int, inputs: int) -> int:
-    """The number of slabs of large weights that threads may share for a small batch (see `slabs.py`), or 1."""
-    return 1 if inputs < SLABBED or rows > inputs else 2 * ((inputs + SLABBED - 1) // SLABBED)
-
-
-def blocks(length: int) -> int:
-    """The number of blocks in which a sum is made: what a tile reads for one of them stays in the cache."""
-    return (length + DEPTH - 1) // DEPTH
-
-
-def half_width(columns: int, size: int) -> int:
-    """The numbers from row to row in each half of a batch: whole cache lines, which do not compete for their places."""
-    line = LINE // size
-    width = -(-(columns - columns // 2) // line) * line
-    return width + line if width * size % ALIAS_BYTES == 0 else width
-
-
-def transposes(rows: int, inputs: int, outputs: int) -> bool:
-    """True where the gradient of so many rows is worth a transposed copy of the weights, whatever a thread's share."""
-    small = outputs <= NARROW or (inputs < SLABBED and inputs * outputs <= TRANSPOSED)
-    return small and rows >= max(outputs, NARROW)
-
-
-def copied_bytes(contract: Kernel, values: list) -> int:
-    """The space a launch needs for copied or transposed parts of its matrices."""
-    if contract.name == "column_sum":
-        return 64
-    name = contract.name.removesuffix("_slabs").removesuffix("_halves")
-    if name not in ("dense", "dense_dx", "dense_dweight"):
-        return 0
-    n, (inputs, outputs) = len(values[0]), values[2 if name == "dense_dweight" else 1].shape
-    rows, depth = {
-        "dense": (n, inputs // blocks(inputs) + 1),
-        "dense_dx": (n, outputs),
-        "dense_dweight": (inputs, n // blocks(n) + 1),
-    }[name]
-    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + CHUNK) * NARROW
-    if name == "dense_dx" and transposes(n, inputs, outputs):
-        transposed = inputs * outputs
-    return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize
 
 
 _SCALARS = {"float": "real(bits(block_words[{}]))", "double": "bits(block_words[{}])", "int": "block_words[{}]"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.capture import Launch, Port, aligned
-from fastnn.kernels.numba_ import engine, native
+from fastnn.kernels.numba_ import blocking, engine, native
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.program import Program, depends
@@ -138,7 +138,7 @@ def _halves(
     if len(readers) > 2 + len(gradients) or not all(_same(x, each.args[0]) for each in gradients):
         return None
     (gather,), (check,), slabs = needed, checks, len(parts.args[-1])
-    halves = aligned((len(x), 2 * native.half_width(len(weight), x.itemsize)), x.dtype)
+    halves = aligned((len(x), 2 * blocking.half_width(len(weight), x.itemsize)), x.dtype)
     data, permutation, clock, _ = gather.args
     for phase in phases:
         _remove(phase, checks)
@@ -156,9 +156,9 @@ def _worth_slabs(launch: Launch) -> bool:
     if launch.kernel.name not in ("dense", "dense_dx"):
         return False
     inputs, outputs = launch.args[1].shape
-    if launch.kernel.name == "dense_dx" and native.transposes(launch.count, inputs, outputs):
+    if launch.kernel.name == "dense_dx" and blocking.transposes(launch.count, inputs, outputs):
         return False
-    return native.slabs(launch.count, inputs) > 1
+    return blocking.slabs(launch.count, inputs) > 1
 
 
 def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:
@@ -172,7 +172,7 @@ def _needed(launch: Launch, phase: list[Launch]) -> list[Launch]:
 
 def _parts_and_sum(product: Launch) -> tuple[Launch, Launch]:
     x, weight, bias, z = product.args
-    slabs = native.slabs(len(x), len(weight))
+    slabs = blocking.slabs(len(x), len(weight))
     parts = aligned((slabs, z.size), z.dtype)
     return _launch("dense_slabs", [x, weight, parts], product), _launch("sum_slabs", [parts, bias, z], product)
 
@@ -196,7 +196,7 @@ class Plan:
         self._teams: dict[int, Team] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
-        self._copied_bytes = max(native.copied_bytes(launch.kernel, launch.values) for launch in launches)
+        self._copied_bytes = max(blocking.copied_bytes(launch.kernel, launch.values) for launch in launches)
         self.addresses = {id(each): native.address(each.kernel.name, native.variant(each)) for each in launches}
         for groups in self.groups:
             for g in groups:

@@ -9,7 +9,7 @@ import fastnn as fn
 
 pytest.importorskip("numba")
 
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import blocking
 
 ROWS = 6
 
@@ -86,10 +86,10 @@ def test_a_batch_is_gathered_in_halves_where_only_a_product_reads_it(layers, ker
 def test_rows_of_halves_begin_on_cache_lines_and_do_not_compete():
     for columns in (512, 701, 784, 1023, 1024, 4096):
         for size in (4, 8):
-            width = native.half_width(columns, size)
+            width = blocking.half_width(columns, size)
             assert columns <= 2 * width <= columns + 4 * 64 // size
             assert width * size % 64 == 0
-            assert width * size % native.ALIAS_BYTES
+            assert width * size % blocking.ALIAS_BYTES
 
 
 def test_short_sums_and_large_batches_have_one_way():
@@ -102,6 +102,6 @@ def test_short_sums_and_large_batches_have_one_way():
 
 
 def test_sums_are_cut_evenly():
-    assert [native.slabs(32, n) for n in (1, 511, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 4, 4, 4, 6]
-    assert [native.slabs(rows, 784) for rows in (1, 784, 785)] == [4, 4, 1]
-    assert [native.blocks(n) for n in (1, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 2, 2, 3]
+    assert [blocking.slabs(32, n) for n in (1, 511, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 4, 4, 4, 6]
+    assert [blocking.slabs(rows, 784) for rows in (1, 784, 785)] == [4, 4, 1]
+    assert [blocking.blocks(n) for n in (1, 512, 513, 784, 1024, 1025)] == [1, 1, 2, 2, 2, 3]
