@@ -44,7 +44,7 @@ def _check(name: Any, argument: str = "backend") -> str:
     name = name.lower()
     if name not in BACKENDS:
         raise suggest(argument, name, BACKENDS)
-    if name != "auto" and not available()[name]:
+    if name != "auto" and name not in _loaded and not available()[name]:
         extra = _EXTRAS[name]
         install = f'pip install "fastnn[{extra}]" (from a checkout: ".[{extra}]")'
         raise ImportError(f"{argument} {name!r} is not installed: {install}")

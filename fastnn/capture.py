@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import suggest
-from fastnn.kernels.contract import KERNELS, Kernel
+from fastnn.kernels.contract import KERNELS, Array, Kernel
 from fastnn.memory import Shape, aligned
 
 
@@ -122,6 +122,7 @@ def _check_axes(kernel: Kernel, arrays: Sequence[np.ndarray | Port | None]) -> N
                     raise ValueError(f"{kernel.name}: axis {axis} is {first} in {where} but {length} in {array.name}")
 
 
+UNORDERED = ("clock", "fault")  # the one is only read, the other only gains bits
 Place = tuple[Port | None, int, int]  # a port, or None and the first byte and the one after the last
 
 
@@ -153,9 +154,10 @@ class Launch:
         return self.args[: len(self.kernel.arrays)]
 
     @functools.cached_property
-    def places(self) -> list[Place | None]:
-        """Where the arrays lie."""
-        return [None if array is None else _place(array) for array in self.arrays]
+    def places(self) -> list[tuple[Array, Place]]:
+        """Where the arrays lie whose order of use matters."""
+        named = zip(self.kernel.arrays, self.arrays, strict=True)
+        return [(array, _place(value)) for array, value in named if value is not None and array.name not in UNORDERED]
 
     @property
     def values(self) -> list[Any]:

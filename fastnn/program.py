@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastnn.capture import Launch, Place
+from fastnn.capture import Launch
 from fastnn.kernels.contract import Array
 
 
@@ -33,37 +33,23 @@ class Program:
         return [launch for phase in self.phases for launch in phase]
 
 
-_UNORDERED = ("clock", "fault")  # the one is only read, the other only gains bits
-
-
-def _places(launch: Launch, wanted: Callable[[Array], bool]) -> list[Place]:
-    """Where the arrays lie that the launch reads or writes."""
-    named = zip(launch.kernel.arrays, launch.places, strict=True)
-    return [place for array, place in named if place and array.name not in _UNORDERED and wanted(array)]
-
-
-def _all(array: Array) -> bool:
+def _any(array: Array) -> bool:
     return True
 
 
-def _written(array: Array) -> bool:
-    return array.writes
-
-
-def _overlap(left: list[Place], right: list[Place]) -> bool:
-    return any(p is q and a < d and c < b for p, a, b in left for q, c, d in right)
-
-
-def _conflict(one: Launch, other: Launch, wanted: Callable[[Array], bool]) -> bool:
+def _conflict(one: Launch, other: Launch, wanted: Callable[[Array], bool] = _any) -> bool:
     """True when one of them writes what the other one touches, looking only at the wanted arrays of the first."""
-    return _overlap(_places(one, lambda a: a.writes and wanted(a)), _places(other, _all)) or _overlap(
-        _places(one, wanted), _places(other, _written)
+    return any(
+        (mine.writes or theirs.writes) and port is other_port and begin < other_end and other_begin < end
+        for mine, (port, begin, end) in one.places
+        if wanted(mine)
+        for theirs, (other_port, other_begin, other_end) in other.places
     )
 
 
 def depends(later: Launch, earlier: Launch) -> bool:
     """True when the order of the two matters: one of them writes what the other one touches."""
-    return _conflict(later, earlier, _all)
+    return _conflict(later, earlier)
 
 
 def _row_by_row(later: Launch, earlier: Launch) -> bool:

@@ -63,7 +63,7 @@ class Group:
             return None
         made = first.args[first.kernel.owner]
         others = [launch for launch in program.launches if launch not in self.launches]
-        return None if any(_same(made, v) for launch in others for v in launch.arrays) else made
+        return None if any(begin == made.ctypes.data for each in others for _, (_, begin, _) in each.places) else made
 
 
 def _same(array: np.ndarray, other: Any) -> bool:
@@ -236,7 +236,7 @@ class Plan:
         turn = 0
         for groups in self.groups:
             for g in groups:
-                kind, count = g.share
+                (kind, count), tile = g.share, g.tile
                 for t, table in enumerate(tables):
                     start, stop = count * t // threads, count * (t + 1) // threads
                     if kind == "single":
@@ -244,7 +244,7 @@ class Plan:
                     if start < stop:
                         for i, launch in enumerate(g.launches):
                             line = [self.addresses[id(launch)], self.blocks[id(launch)].ctypes.data, start, stop]
-                            table.append([*line, len(g.launches) - i, g.tile])
+                            table.append([*line, len(g.launches) - i, tile])
                 turn += kind == "single"
             for table in tables:
                 table.append([0] * engine.TABLE_WORDS)

@@ -91,6 +91,7 @@ def test_auto_gives_a_reason(monkeypatch):
 
 
 def test_what_is_not_installed_is_told_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(backends, "available", lambda: {"numpy": True, "numba": False})
     calls = [lambda: fn.use("numba"), lambda: fn.Sequential(backend="numba"), lambda: fn.Sequential().to("numba")]
     for call in calls:
