@@ -6,6 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,10 +98,24 @@ def machine() -> dict[str, Any]:
         "cores": cpu["cores_allowed"],
         "vectors": cpu["vectors"],
         "system": f"{platform.system()} {platform.machine()}",
+        "commit": commit(),
         "python": platform.python_version(),
         "NumPy's BLAS": f"{blas['name']} {blas['version']}, kernels for {blas['core'] or 'unknown'}",
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "not set"),
     }
+
+
+def commit() -> str:
+    """The commit of this checkout, with a + where files differ from it; "unknown" where git does not tell."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        number, changes = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return number + "+" * bool(changes)
 
 
 def versions() -> dict[str, str]:

@@ -34,7 +34,7 @@ def available() -> dict[str, bool]:
 def auto() -> tuple[str, str]:
     """The backend that `auto` stands for until `fastnn.automatic` has measured a model, and the reason."""
     if available()["numba"]:
-        return "numba", "numba is installed: native code, a whole epoch in one call"
+        return "numba", "numba is installed: native code, many steps in one call"
     return "numpy", "numba is not installed; the extra [numba] adds the native CPU engine"
 
 

@@ -83,7 +83,7 @@ class Explanation:
         axes.barh(range(len(names)), [r.microseconds for r in self.rows], color=colours)
         axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.invert_yaxis()
-        axes.set_xlabel("microseconds alone on one thread; a colour for each phase")
+        axes.set_xlabel("microseconds alone, on as many threads as are best for it; a colour for each phase")
         axes.set_title(self.title, fontsize=9)
         if path is not None:
             figure.savefig(path, dpi=150)

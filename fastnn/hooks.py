@@ -91,14 +91,10 @@ class CallbackList(Callback):
     """
 
     def __init__(
-        self, callbacks: Callback | Iterable[Callback] | None, model: Any, params: Mapping[str, Any]
+        self, callbacks: Iterable[Callback], model: Any, params: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        if isinstance(callbacks, Callback):
-            callbacks = [callbacks]
-        elif callbacks is not None and not isinstance(callbacks, Iterable):
-            raise TypeError(f"callbacks must be a list of Callback objects, got {callbacks!r}")
-        self.callbacks = list(callbacks or [])
+        self.callbacks = list(callbacks)
         for callback in self.callbacks:
             _check_callback(callback)
         self.set_params(params)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import number_in
-from fastnn.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss, SparseCategoricalCrossentropy
+from fastnn.losses import BinaryCrossentropy, CategoricalCrossentropy, Loss
 from fastnn.registry import Configurable, Registry
 
 
@@ -128,7 +128,7 @@ def get(identifier: Any, loss: Loss | None = None) -> Metric:
 
 
 def _accuracy(loss: Loss | None) -> Metric:
-    if isinstance(loss, SparseCategoricalCrossentropy) or (loss is not None and loss.integer_labels):
+    if loss is not None and loss.integer_labels:
         return SparseCategoricalAccuracy()
     if isinstance(loss, CategoricalCrossentropy):
         return CategoricalAccuracy()

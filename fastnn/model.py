@@ -54,7 +54,7 @@ class Sequential:
         self.uncaptured = ""  # why training runs without capture, if it does
         self.epochs_trained = 0
         self.history: Any = None
-        self._trained: list[Parameter] | None = None  # what the captured steps train
+        self._trained: list[Parameter] | None = None  # the parameters that the optimizer's state belongs to
         if layers is not None and not isinstance(layers, (list, tuple)):
             raise TypeError(f"layers must be a list of layers, got {layers!r}")
         for layer in layers or ():

@@ -22,8 +22,8 @@ from fastnn.errors import positive_int
 from fastnn.layers.base import check_shape
 from fastnn.model import Sequential
 
-FORMAT = 1
-"""Version of the format. Files of a higher one are refused, so it rises when a file comes to mean something new."""
+FORMAT = 2
+"""Version of the format. Files of another one are refused, so it rises when a file comes to mean something new."""
 
 _DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names
 
@@ -177,8 +177,9 @@ def _description(metadata: Mapping[str, str] | None) -> Any:
         raise ValueError("it is a safetensors file, but not of a fastnn model")
     description = json.loads((metadata or {})["fastnn"])
     version = positive_int("version", description["version"])
-    if version > FORMAT:
-        raise ValueError(f"it has format {version} of a newer fastnn, where this one reads up to {FORMAT}: upgrade")
+    if version != FORMAT:
+        age = "a newer" if version > FORMAT else "an older"
+        raise ValueError(f"it has format {version} of {age} fastnn, where this one reads format {FORMAT}")
     return description
 
 

@@ -1,4 +1,4 @@
-"""The coefficients of erf, which NumPy lacks, in one place for the reference and the native engine."""
+"""Numbers that the reference and the native engine share: the coefficients of erf, which NumPy lacks, and others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ class Erf(NamedTuple):
     far_top: tuple[float, ...]
     far_bottom: tuple[float, ...]
 
+
+EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
+
+# Philox4x32-10: the multipliers, and the steps of the key (golden ratio, sqrt(3) - 1), the paper's Weyl constants.
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+KEY_STEPS = 0x9E3779B9, 0xBB67AE85
 
 ERF_SPLIT = 0.5
 # erf(6) = 1 - 2e-17: beyond, the answer is 1 and a^2 would only overflow.

@@ -1,7 +1,7 @@
 """The table of all kernels: what each one reads, writes and takes, and how its work may be shared by threads.
 
 Every backend implements every kernel under the same name with the same arguments in the same order. A kernel is
-given its outputs, allocates nothing and keeps no state. A line of the table reads like a signature:
+given its outputs and keeps no state that changes a result. A line of the table reads like a signature:
 
     dense     x[N,I] weight[I,O] bias[O]? -> z[N,O]     ; split rows z
 
@@ -9,13 +9,13 @@ Shape letters: N rows of the batch, I inputs, O outputs, F features, M rows of a
 parameter, Q its other axes, S steps of a run, K columns. An array has the table's number of axes: whoever calls
 folds later axes together. `?` marks what may be None and `+` what is read before it is written. Elements have the
 network's dtype, except `:int` (int64) and `:double` (float64). Scalars follow the arrays; a `:float` has the
-network's dtype too.
+network's dtype too, a `:double` is float64, an `:int` an int64.
 
 `split` says how threads may share the work, and by which array each thread's range is measured:
     rows A      rows of the batch: a launch touches only its own rows of every array with that axis
     params A    the first axis of a parameter: each thread owns a slab of it
     single      one thread does it all
-No sum is ever split, so the bits of a result do not depend on the number of threads.
+Where a sum is cut follows from the shapes alone, so the bits of a result do not depend on the number of threads.
 
 The clock is what changes from step to step: where the step stands in this run, how many steps the model has been
 trained in all, and the first row of the batch. Whoever replays a program advances it.
@@ -43,7 +43,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel's signature: arrays, then scalars as (name, "int" or "float"), then how its work may be split."""
+    """A kernel's signature: arrays, then scalars as (name, "int", "float" or "double"), then how its work may be split."""
 
     name: str
     arrays: tuple[Array, ...]
@@ -138,6 +138,7 @@ BUILT_IN = frozenset(KERNELS)  # users may add more
 
 # Activations that work element by element; `kind` is the index here.
 ELEMENTWISE = ("linear", "step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+LINEAR, STEP, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, GELU, SILU, SOFTPLUS = range(len(ELEMENTWISE))
 # Those whose derivative needs z; that of the others follows from y, so that y may overwrite z.
 NEEDS_Z = frozenset({"gelu", "silu"})
 

@@ -153,11 +153,6 @@ class Layer(Configurable):
         self.parameters.append(Parameter(name, value, regularizers.get(regularizer), trainable))
         return self.parameters[-1]
 
-    @property
-    def regularized(self) -> list[Parameter]:
-        """The parameters that training changes and whose size is part of the loss."""
-        return [p for p in self.parameters if p.regularizer is not None and p.trainable]
-
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the parameters' values."""
         return [p.numpy() for p in self.parameters]

@@ -50,14 +50,6 @@ def places(needed: Sequence[set[int]]) -> list[Place]:
     return found
 
 
-def longest(needed: Sequence[set[int]]) -> int:
-    """Launches in the longest chain of those that need each other."""
-    lengths: list[int] = []
-    for direct in needed:
-        lengths.append(1 + max((lengths[i] for i in direct), default=0))
-    return max(lengths, default=0)
-
-
 class Branches:
     """Gives the launches of a step to several streams, which begin and end with the one that is being captured."""
 

@@ -4,7 +4,7 @@ import math
 
 from numba import carray, uint32
 
-from fastnn.kernels.contract import ITERATION
+from fastnn.kernels.contract import ELU, GELU, ITERATION, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTPLUS, STEP, TANH
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.vmath import erf, exp, expm1, log1p, sigmoid, tanh
 from fastnn.kernels.numba_.words import STACKED, philox, rows, rows_in_place, stack
@@ -17,32 +17,32 @@ def activation(z, y, kind, alpha, start, stop):
     real = z.dtype.type
     zero, one, half = real(0), real(1), real(0.5)
     y = rows_in_place(z, y, start, stop)
-    if kind == 1:
+    if kind == STEP:
         for i in range(len(y)):
             y[i] = one if y[i] >= zero else zero
-    elif kind == 2:
+    elif kind == SIGMOID:
         for i in range(len(y)):
             y[i] = sigmoid(y[i])
-    elif kind == 3:
+    elif kind == TANH:
         for i in range(len(y)):
             y[i] = tanh(y[i])
-    elif kind == 4:
+    elif kind == RELU:
         for i in range(len(y)):
             y[i] = zero if y[i] < zero else y[i]  # so NaN stays
-    elif kind == 5:
+    elif kind == LEAKY_RELU:
         for i in range(len(y)):
             y[i] = y[i] if y[i] > zero else alpha * y[i]
-    elif kind == 6:
+    elif kind == ELU:
         for i in range(len(y)):
             y[i] = y[i] if y[i] > zero else alpha * expm1(y[i])
-    elif kind == 7:
+    elif kind == GELU:
         root = real(ROOT_HALF)
         for i in range(len(y)):
             y[i] = half * y[i] * (one + erf(y[i] * root))
-    elif kind == 8:
+    elif kind == SILU:
         for i in range(len(y)):
             y[i] = y[i] * sigmoid(y[i])
-    elif kind == 9:
+    elif kind == SOFTPLUS:
         for i in range(len(y)):
             y[i] = max(y[i], zero) + log1p(exp(-abs(y[i])))
 
@@ -53,33 +53,33 @@ def activation_gradient(z, y, dy, dz, kind, alpha, start, stop):
     zero, one, half = real(0), real(1), real(0.5)
     dz = rows_in_place(dy, dz, start, stop)
     z, y = rows(z, start, stop), rows(y, start, stop)
-    if kind == 1:
+    if kind == STEP:
         dz[:] = zero
-    elif kind == 2:
+    elif kind == SIGMOID:
         for i in range(len(dz)):
             dz[i] *= y[i] * (one - y[i])
-    elif kind == 3:
+    elif kind == TANH:
         for i in range(len(dz)):
             dz[i] *= one - y[i] * y[i]
-    elif kind == 4:
+    elif kind == RELU:
         for i in range(len(dz)):
             dz[i] = dz[i] if y[i] > zero else zero * dz[i]
-    elif kind == 5:
+    elif kind == LEAKY_RELU:
         for i in range(len(dz)):
             dz[i] *= one if y[i] > zero else alpha
-    elif kind == 6:
+    elif kind == ELU:
         for i in range(len(dz)):
             dz[i] *= one if y[i] > zero else y[i] + alpha
-    elif kind == 7:
+    elif kind == GELU:
         root, norm = real(ROOT_HALF), real(DENSITY)
         for i in range(len(dz)):
             u = z[i]
             dz[i] *= half * (one + erf(u * root)) + u * norm * exp(-half * u * u)
-    elif kind == 8:
+    elif kind == SILU:
         for i in range(len(dz)):
             s = sigmoid(z[i])
             dz[i] *= s * (one + z[i] * (one - s))
-    elif kind == 9:
+    elif kind == SOFTPLUS:
         for i in range(len(dz)):
             dz[i] *= -expm1(-y[i])
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from fastnn.capture import Launch, NotCapturable, Port, aligned
+from fastnn.capture import Launch, NotCapturable, Port
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.host import HostBackend
@@ -14,6 +14,7 @@ from fastnn.kernels.numba_ import blocking, native
 from fastnn.kernels.numba_.choice import choice_for
 from fastnn.kernels.numba_.engine import launch_function
 from fastnn.kernels.numba_.plan import Plan, in_slabs
+from fastnn.memory import aligned
 from fastnn.program import Program
 
 FUSE_AFTER_SECONDS = 0.2  # so much time in small steps is worth a compilation
@@ -77,10 +78,10 @@ class NumbaReplay:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        ways = [program.phases, in_slabs(program.phases, program.fault)]
-        launches = [launch for phases in ways for phase in phases or () for launch in phase]
+        phasings = [program.phases, in_slabs(program.phases, program.fault)]
+        launches = [launch for phases in phasings for phase in phases or () for launch in phase]
         native.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
-        self.plans = [Plan(program, phases) for phases in ways if phases is not None]
+        self.plans = [Plan(program, phases) for phases in phasings if phases is not None]
         self.plans[0].fused.look()
         self.choice = choice_for(program.launches, len(self.plans))
         self._small = 0.0  # seconds of small steps on one thread
@@ -109,7 +110,7 @@ class NumbaReplay:
     def run(self, steps: int) -> int:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         choice, done = self.choice, 0
-        choice.look()
+        choice.follow_limit()
         while done < steps:
             trial = choice.way is None
             way, wanted = choice.next_trial(steps - done) if trial else (choice.way, steps - done)

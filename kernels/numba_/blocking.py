@@ -6,8 +6,9 @@ from fastnn.memory import LINE
 PANEL_BYTES = 128  # of columns that are walked together, at most
 CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
 DEPTH = 512  # of a block of a sum, at most
-SLABBED = 512  # weights with at least so many rows may be shared by slabs: an even number of them, for two threads
-NARROW, TRANSPOSED = 16, 1 << 17  # outputs of a layer that is narrow; and elements of a matrix that is transposed
+SLABBED = 512  # rows of weights in a pair of slabs, at most; matrices with fewer rows are not worth sharing
+NARROW = 16  # outputs of a layer that is narrow
+TRANSPOSED = 1 << 17  # elements of weights that are worth a transposed copy, at most
 ALIAS_BYTES = 2048  # rows that lie a multiple of so many apart compete for the same lines of the cache
 SPREAD = 16  # copied rows lie that much further apart
 
@@ -20,6 +21,12 @@ def slabs(rows: int, inputs: int) -> int:
 def blocks(length: int) -> int:
     """The number of blocks in which a sum is made: what a tile reads for one of them stays in the cache."""
     return (length + DEPTH - 1) // DEPTH
+
+
+def balanced(rows: int, height: int) -> int:
+    """How many rows of a product to take at a time, in tiles of this height, so that the last are not few."""
+    pieces = (rows + CHUNK - 1) // CHUNK
+    return min((rows + pieces * height - 1) // (pieces * height) * height, CHUNK)
 
 
 def half_width(columns: int, size: int) -> int:

@@ -14,18 +14,24 @@ from collections.abc import Sequence
 from fastnn.capture import Launch
 from fastnn.kernels import threads as thread_limit
 
-TRIAL_SECONDS, TRIALS = 1e-3, 3  # of a trial, and so many that are at least half as long tell how fast a way is;
-MOST_TRIALS, SLOW_SECONDS = 12, 0.05  # or so many shorter ones, or as few slow steps as take so long
-LONG_TRIAL_SECONDS, DISTURBED = 0.01, 0.65  # of a trial while others take turns with us: we have less of the cores then
-TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # until the next trial of each: at least so many times as long as they take;
-SOON = 2  # trials come sooner, at first after 1 / 2**SOON of that: what disturbed them may be over
-HOPELESS, CHANGED = 1.5, 1.25  # times the best: not tried again, until a step takes so many times as long, or as short
+TRIAL_SECONDS = 1e-3  # a trial takes about so long
+TRIALS = 3  # a way is judged by so many trials of at least half that length,
+MOST_TRIALS = 12  # or by so many shorter ones,
+SLOW_SECONDS = 0.05  # or by as few as take so long together
+LONG_TRIAL_SECONDS = 0.01  # of a trial while other programs take turns with us,
+DISTURBED = 0.65  # which is when our threads get less than this share of their cores
+TRY_AGAIN_SECONDS, PATIENCE = 0.25, 50  # from one choice to the next: at least so long, and so many times the trials
+SOON = 2  # the first choices come 4 and 2 times sooner: what disturbed the trials may be over
+HOPELESS = 1.5  # a way that takes so many times as long as the best is not tried again
+CHANGED = 1.25  # until a step takes so many times as long as before, or as short
 ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
 
 Way = tuple[int, int]  # threads, and the number of a plan
 
-_latest: dict[int, Choice] = {}  # by what they are for
+KEPT = 256  # choices of programs that were made last
+
+_latest: dict[tuple, Choice] = {}  # by what they are for
 
 
 class Choice:
@@ -41,7 +47,7 @@ class Choice:
         self.warm = False  # whether the program itself was used before
         self.version = thread_limit.version()
 
-    def look(self) -> None:
+    def follow_limit(self) -> None:
         """Begin anew where the limit of threads was set since."""
         if self.version != thread_limit.version():
             self.version, self.way, self.trials, self.settlings = thread_limit.version(), None, {}, 0
@@ -117,9 +123,12 @@ class Choice:
 def choice_for(launches: Sequence[Launch], plans: int) -> Choice:
     """A choice for a program of these launches, which knows what the last one for the same has learned by now."""
     shapes = [(each.kernel.name, *(getattr(value, "shape", None) for value in each.arrays)) for each in launches]
-    key = hash((plans, launches[-1].dtype, *thread_limit.choices(), *shapes))
-    choice = copy.copy(_latest[key]) if key in _latest else Choice(plans)
+    key = (plans, launches[-1].dtype, *thread_limit.choices(), *shapes)
+    known = _latest.pop(key, None)
+    choice = copy.copy(known) if known else Choice(plans)
     choice.trials = {way: list(trials) for way, trials in dict(choice.trials).items()}  # another thread may add to them
     choice.warm = False
     _latest[key] = choice
+    while len(_latest) > KEPT:
+        _latest.pop(next(iter(_latest)), None)
     return choice

@@ -21,7 +21,9 @@ else:
 
 WORTH_MOVING = 56  # rows or columns that use what was moved
 FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
-blocks, slabs, transposes = map(function, (blocking.blocks, blocking.slabs, blocking.transposes))
+blocks, slabs, transposes, balanced = map(
+    function, (blocking.blocks, blocking.slabs, blocking.transposes, blocking.balanced)
+)
 copy_columns = columns_copy(2)
 inner_44, inner_82, inner_161 = inner_tile(4, 4), inner_tile(8, 2), inner_tile(16, 1)
 inner_14, inner_12, inner_11 = inner_tile(1, 4), inner_tile(1, 2), inner_tile(1, 1)
@@ -79,7 +81,7 @@ def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, parts, space, si
     """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
-    height = balanced(m)
+    height = balanced(m, R[0])
     far = a_step > 1 and k * a_step * size > FAR_BYTES and n >= WORTH_FETCHING
     moves = space and n >= WORTH_MOVING and (far or aliases(max(a_row, a_step), size))
     packs = space and aliases(b_row, size)
@@ -164,13 +166,6 @@ def lone_product(a, a_step, b, b_row, bias, c, n, k, size, zero):
             lone_1(a, a_step, b_j, b_row, bias_j, c_j, k, columns, zero)
         else:
             lone_4(a, a_step, b_j, b_row, bias_j, c_j, k, columns, zero)
-
-
-@function
-def balanced(rows):
-    """How many rows to take at a time, so that the last are not few."""
-    pieces = (rows + CHUNK - 1) // CHUNK
-    return min((rows + pieces * R[0] - 1) // (pieces * R[0]) * R[0], CHUNK)
 
 
 @function
@@ -274,7 +269,7 @@ def dense_dx(dz, weight, dx, start, stop, local):
 def input_gradient(dz, weight, dx, n, inputs, outputs, dx_row, space, size, zero):
     """dx = dz weight^T for n rows and some inputs; dz goes to `space` where its rows compete for the same lines."""
     moves = inputs >= WORTH_MOVING and aliases(outputs, size)
-    height = balanced(n) if moves else n
+    height = balanced(n, R[0]) if moves else n
     for i in range(0, n, height):
         rows = min(n - i, height)
         a, a_row = dz + i * outputs * size, outputs

@@ -35,7 +35,7 @@ class FusedStep:
     def __init__(self, groups: list[list[Any]], blocks: dict[int, np.ndarray], rows: int) -> None:
         self.launches = [launch for phase in groups for group in phase for launch in group.launches]
         sizes = [sum(v.nbytes for v in launch.arrays if isinstance(v, np.ndarray)) for launch in self.launches]
-        whole = all(group.tile >= group.share[1] for phase in groups for group in phase)
+        whole = all(group.tile(group.share[1]) >= group.share[1] for phase in groups for group in phase)
         self.fits = whole and len(sizes) <= MOST_LAUNCHES and sum(sizes) <= len(sizes) * SMALL_BYTES
         self._phases = [len([launch for group in phase for launch in group.launches]) for phase in groups]
         self._blocks, self._rows = [blocks[id(launch)] for launch in self.launches], rows
@@ -69,7 +69,7 @@ class FusedStep:
         """Make the function and keep it on disk."""
         modules = {key: native.bitcode(*key) for key in self._kernels()}
         if any(module is None for module in modules.values()):
-            return  # a kernel of the user's own, or a cache that was cleared: launches go on one by one
+            return  # the cache was cleared: launches go on one by one
         with native.lock:
             code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
         if all(native.is_built_in(name) for name, _ in modules):
@@ -86,8 +86,9 @@ class FusedStep:
 
     @functools.cached_property
     def name(self) -> str:
-        """The name in the cache, which tells kernels and shapes."""
-        return f"step-{hashlib.sha256(self.text.encode()).hexdigest()[:24]}.o"
+        """The name in the cache, which tells kernels and shapes, and what the code of a user's own kernels is."""
+        own = [native.bitcode(*key) or b"" for key in self._kernels() if not native.is_built_in(key[0])]
+        return f"step-{hashlib.sha256(b''.join([self.text.encode(), *own])).hexdigest()[:24]}.o"
 
     @property
     def text(self) -> str:

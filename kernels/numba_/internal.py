@@ -1,4 +1,8 @@
-"""Kernels that only this backend has: it puts them in the place of the contract's own, for the same bits."""
+"""Kernels that only this backend has: it puts them in the place of the contract's own, for the same bits.
+
+Letters: H numbers in a row of halves, S slabs, P numbers of z. `split slabs A` shares slabs, each a row of `parts`;
+`dense_dx_slabs` shares the rows of the weights, which are the columns of dx.
+"""
 
 from fastnn.kernels.contract import Kernel, read
 

@@ -2,6 +2,7 @@
 
 from numba import carray, uint64
 
+from fastnn.kernels.coefficients import EPSILON
 from fastnn.kernels.numba_.lowering import inlined
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import normalize, shift, sum_of
@@ -140,54 +141,63 @@ def sigmoid_crossentropy(z, target, y, loss, dz, scale, start, stop):
             flat[i] = sigmoid(logits[i])
 
 
+@inlined
+def clipped(y):
+    """A probability, kept away from 0 and 1; NaN stays."""
+    low = type(y)(EPSILON)
+    return min(max(y, low), type(y)(1) - low) if y == y else y
+
+
+@inlined
+def inside(y):
+    """True where clipping changes nothing."""
+    low = type(y)(EPSILON)
+    return low < y < type(y)(1) - low
+
+
 @kernel
 def sparse_crossentropy(y, labels, loss, dy, scale, start, stop):
-    real = y.dtype.type
-    low, high = real(1e-7), real(1) - real(1e-7)
     for r in range(start, stop):
-        chosen = y[r, labels[r]]
-        p = min(max(chosen, low), high)
-        loss[r] = -log(p) if chosen == chosen else chosen
+        p = y[r, labels[r]]
+        loss[r] = -log(clipped(p))
         if len(dy):
-            dy[r, :] = real(0)
-            if low < chosen < high:
+            dy[r, :] = y.dtype.type(0)
+            if inside(p):
                 dy[r, labels[r]] = -scale / p
 
 
 @kernel
 def categorical_crossentropy(y, target, loss, dy, scale, start, stop):
-    real = y.dtype.type
-    low, high = real(1e-7), real(1) - real(1e-7)
+    zero = y.dtype.type(0)
     for r in range(start, stop):
         row, wanted = y[r], target[r]
-        total = real(0)
+        total = zero
         for j in range(len(row)):
-            total -= wanted[j] * (log(min(max(row[j], low), high)) if row[j] == row[j] else row[j])
+            total -= wanted[j] * log(clipped(row[j]))
         loss[r] = total
         if len(dy):
             gradient = dy[r]
             for j in range(len(row)):
-                gradient[j] = -scale * wanted[j] / row[j] if low < row[j] < high else real(0)
+                gradient[j] = -scale * wanted[j] / row[j] if inside(row[j]) else zero
 
 
 @kernel
 def binary_crossentropy(y, target, loss, dy, scale, start, stop):
     real = y.dtype.type
     zero, one = real(0), real(1)
-    low, high = real(1e-7), one - real(1e-7)
     width = real(y.shape[1])
     for r in range(start, stop):
         row, wanted = y[r], target[r]
         total = zero
         for j in range(len(row)):
-            p = min(max(row[j], low), high) if row[j] == row[j] else row[j]
+            p = clipped(row[j])
             total -= wanted[j] * log(p) + (one - wanted[j]) * log(one - p)
         loss[r] = total / width
         if len(dy):
             gradient = dy[r]
             for j in range(len(row)):
                 p = row[j]
-                gradient[j] = (p - wanted[j]) / (p * (one - p)) * (scale / width) if low < p < high else zero
+                gradient[j] = (p - wanted[j]) / (p * (one - p)) * (scale / width) if inside(p) else zero
 
 
 def by_errors(term, slope):

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.capture import Launch, Port, aligned
+from fastnn.capture import Launch, Port
 from fastnn.kernels.numba_ import blocking, engine, native
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
+from fastnn.memory import LINE, aligned
 from fastnn.program import Program, depends
 
 WEIGHTS_IN_CACHE = 192 * 1024  # bytes of weights that a group may read again for every tile
@@ -41,20 +42,19 @@ class Group:
         self.launches.append(launch)
         self.weights += _weights(launch)
 
-    @property
-    def tile(self) -> int:
-        """Rows that the launches work on before they take turns."""
-        kind, count = self.share
+    def tile(self, rows: int) -> int:
+        """Of a thread's rows, those that the launches work on before they take turns."""
+        kind, _ = self.share
         if len(self.launches) == 1 or kind == "single":
-            return count
+            return rows
         row = max(int(a.nbytes // max(len(a), 1)) for launch in self.launches for a in _owned(launch))
         if kind == "params":
             long = len(self.launches[0].args[0]) >= LONG
             size, least = (LONG_TILE_BYTES, LONG_TILE_ROWS) if long else (TILE_BYTES, TILE_ROWS)
             return max(size // row // TILE_ROWS * TILE_ROWS, least)
         if self.weights > WEIGHTS_IN_CACHE:
-            return count  # the products go through them piece by piece
-        return max(8 * TILE_BYTES // row // 56 * 56, 56)
+            return blocking.balanced(rows, TILE_ROWS)  # as the product itself takes them
+        return max(8 * TILE_BYTES // row // LONG_TILE_ROWS * LONG_TILE_ROWS, LONG_TILE_ROWS)
 
     def scratch(self, program: Program) -> np.ndarray | None:
         """The gradient that this group both makes and consumes, if nobody else needs it: it never leaves the thread."""
@@ -177,8 +177,8 @@ def _parts_and_sum(product: Launch) -> tuple[Launch, Launch]:
     return _launch("dense_slabs", [x, weight, parts], product), _launch("sum_slabs", [parts, bias, z], product)
 
 
-def _launch(name: str, args: list[Any], model: Launch, count: int | None = None) -> Launch:
-    launch = Launch(INTERNAL[name], args, model.args[-1].dtype)
+def _launch(name: str, args: list[Any], original: Launch, count: int | None = None) -> Launch:
+    launch = Launch(INTERNAL[name], args, original.dtype)
     launch.count = count or launch.count
     return launch
 
@@ -202,8 +202,9 @@ class Plan:
             for g in groups:
                 scratch = g.scratch(program)
                 if scratch is not None:
-                    row_bytes = scratch.nbytes // len(scratch)
-                    self._scratch_bytes = max(self._scratch_bytes, -(-min(g.tile, len(scratch)) * row_bytes // 64) * 64)
+                    rows, row_bytes = len(scratch), scratch.nbytes // len(scratch)
+                    needed = -(-min(g.tile(rows), rows) * row_bytes // LINE) * LINE
+                    self._scratch_bytes = max(self._scratch_bytes, needed)
                 for launch in g.launches:
                     self._pack(launch, scratch)
         self.fused = FusedStep(self.groups, self.blocks, program.rows)
@@ -236,12 +237,13 @@ class Plan:
         turn = 0
         for groups in self.groups:
             for g in groups:
-                (kind, count), tile = g.share, g.tile
+                kind, count = g.share
                 for t, table in enumerate(tables):
                     start, stop = count * t // threads, count * (t + 1) // threads
                     if kind == "single":
                         start, stop = 0, int(t == turn % threads)
                     if start < stop:
+                        tile = g.tile(stop - start)
                         for i, launch in enumerate(g.launches):
                             line = [self.addresses[id(launch)], self.blocks[id(launch)].ctypes.data, start, stop]
                             table.append([*line, len(g.launches) - i, tile])

@@ -1,7 +1,7 @@
 """Vectors of the host CPU as LLVM instructions: the register tiles from which all matrix products are made.
 
-A tile keeps R rows times V vectors of results in registers while k runs over the whole inner axis, so each result
-is one sum in the order of k, whatever the tile's shape: results do not depend on how the work was cut.
+A tile keeps R rows times V vectors of results in registers while k runs over a block of the sum. Where sums are cut
+follows from shapes alone (`blocking.py`), so the bits of a result do not depend on who made which rows.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from numba import carray, float32, float64, int64, intp, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, SLEEP_AT
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
@@ -213,9 +214,9 @@ def philox(seed, first, step, stream, words):
         a, b, c, d = uint64(first + j), uint64(0), uint64(step), uint64(stream)
         k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
         for _ in range(10):
-            p_0, p_1 = (a & low) * uint64(0xD2511F53), (c & low) * uint64(0xCD9E8D57)
+            p_0, p_1 = (a & low) * uint64(MULTIPLIERS[0]), (c & low) * uint64(MULTIPLIERS[1])
             a, b, c, d = (p_1 >> half) ^ b ^ k_0, p_1 & low, (p_0 >> half) ^ d ^ k_1, p_0 & low
-            k_0, k_1 = (k_0 + uint64(0x9E3779B9)) & low, (k_1 + uint64(0xBB67AE85)) & low
+            k_0, k_1 = (k_0 + uint64(KEY_STEPS[0])) & low, (k_1 + uint64(KEY_STEPS[1])) & low
         words[4 * j], words[4 * j + 1], words[4 * j + 2], words[4 * j + 3] = a, b, c, d
 
 

@@ -5,10 +5,9 @@
 
 import numpy as np
 
+from fastnn.kernels.coefficients import EPSILON
 from fastnn.kernels.numpy_.activation import sigmoid, softmax
 from fastnn.kernels.numpy_.rows import number, places, row_sum
-
-EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
 
 
 def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale):

@@ -9,10 +9,9 @@ import functools
 
 import numpy as np
 
+from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
 from fastnn.kernels.contract import ITERATION
 
-MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-KEY_STEPS = 0x9E3779B9, 0xBB67AE85  # golden ratio, sqrt(3) - 1: the paper's Weyl constants
 MASK = 0xFFFFFFFF
 ROUNDS = 10
 WORDS_AT_ONCE = 1 << 16  # the temporaries of so many words stay in cache

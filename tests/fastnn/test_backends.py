@@ -84,7 +84,7 @@ def test_a_block_is_that_of_one_thread():
 
 def test_auto_gives_a_reason(monkeypatch):
     monkeypatch.setattr(backends, "available", lambda: {"numpy": True, "numba": True})
-    assert backends.auto() == ("numba", "numba is installed: native code, a whole epoch in one call")
+    assert backends.auto() == ("numba", "numba is installed: native code, many steps in one call")
     monkeypatch.setattr(backends, "available", lambda: {"numpy": True, "numba": False})
     assert backends.auto()[0] == "numpy"
     assert "[numba]" in backends.auto()[1]

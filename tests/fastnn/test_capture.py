@@ -64,7 +64,6 @@ def test_a_buffer_has_a_shape_a_dtype_and_other_shapes():
     assert (buffer.shape, buffer.ndim, buffer.size, len(buffer), buffer.dtype) == ((2, 3), 2, 6, 2, np.float64)
     assert buffer.reshape((3, 2)).shape == buffer.reshape(3, -1).shape == (3, 2)
     assert copy.deepcopy(buffer).shape == (2, 3)
-    assert buffer is not None
 
 
 def test_parameters_and_the_clock_have_no_values_under_capture():

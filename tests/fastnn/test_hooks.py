@@ -68,13 +68,7 @@ def test_wants_batches_only_when_a_batch_hook_is_overridden():
     assert wants(LambdaCallback(on_predict_batch_end=print)) == (False, False, True)
 
 
-def test_none_and_a_single_callback_are_fine():
-    assert CallbackList(None, MODEL, {}).callbacks == []
-    single = Callback()
-    assert CallbackList(single, MODEL, {}).callbacks == [single]
-
-
-@pytest.mark.parametrize("wrong", [5, [None], ["EarlyStopping"]])
+@pytest.mark.parametrize("wrong", [[5], [None], ["EarlyStopping"]])
 def test_what_is_no_callback_is_refused(wrong):
     with pytest.raises(TypeError, match="callbacks must"):
         CallbackList(wrong, MODEL, {})
@@ -93,7 +87,7 @@ def test_a_class_and_an_old_hook_name_are_explained():
 def test_lambda_callback():
     seen = []
     note = LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch), on_train_end=None)
-    hooks = CallbackList(note, MODEL, {})
+    hooks = CallbackList([note], MODEL, {})
     for epoch in range(2):
         hooks.on_epoch_begin(epoch)
     hooks.on_train_end()

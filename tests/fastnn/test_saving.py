@@ -252,7 +252,7 @@ def test_the_names_of_the_tensors(path):
     assert sorted(tensors) == sorted(parameters + slots)
     np.testing.assert_array_equal(tensors["last/kernel"], model.layers[1].kernel.value)
     np.testing.assert_array_equal(tensors["optimizer/last/bias/velocity"], model.optimizer.slots[3][1])
-    assert told["version"] == 1
+    assert told["version"] == 2
 
 
 def test_the_same_model_gives_the_same_bytes(path, tmp_path):

@@ -9,9 +9,10 @@ import pytest
 
 import fastnn as fn
 from fastnn import backends
-from fastnn.capture import Launch, Port, Recorder, aligned
+from fastnn.capture import Launch, Port, Recorder
 from fastnn.kernels import threads as thread_limit
 from fastnn.kernels.contract import KERNELS
+from fastnn.memory import aligned
 from fastnn.program import Program
 
 pytest.importorskip("numba")

@@ -101,6 +101,32 @@ def test_a_model_trains_with_it(backend, native):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_a_kernel_that_was_registered_anew_is_the_one_that_runs(monkeypatch):
+    """Small steps on one thread become one function, which is kept: not for a kernel that is another one by now."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr("fastnn.kernels.threads.choices", lambda: [1])
+
+    def native_twice(x, y, factor, start, stop):
+        for n in range(start, stop):
+            for f in range(x.shape[1]):
+                y[n, f] = x[n, f] + x[n, f]
+
+    results = []
+    for body in (native_cube, native_twice, native_cube):
+        register(LINE, scaled_cube, body)
+        register(GRADIENT, scaled_cube_gradient, native_cube_gradient)
+        try:
+            model = fn.Sequential([fn.layers.Dense(3, input_shape=(5,)), Cube()], backend="numba", seed=1)
+            model.compile("sgd", "mse")
+            model.warmup(16)
+            x = np.random.default_rng(0).standard_normal((64, 5))
+            results.append(model.fit(x, x[:, :3], batch_size=16, verbose=0).history["loss"][0])
+        finally:
+            unregister("scaled_cube")
+            unregister("scaled_cube_gradient")
+    assert results[0] == results[2] != results[1]
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="'dense' is in the table already"):
         register("dense x[N,F] -> y[N,F] ; split rows y", scaled_cube)

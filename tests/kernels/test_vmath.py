@@ -302,26 +302,10 @@ def test_native_erf_agrees_with_numpy(loops, real):
     np.testing.assert_allclose(loops["erf"](x), special.erf(x), rtol=6 * np.finfo(real).eps, atol=0)
 
 
-def test_numpy_erf_writes_where_told():
+def test_numpy_erf_takes_any_shape():
     x = np.linspace(-2, 2, 24, dtype=np.float32).reshape(4, 6)
-    expected, out = special.erf(x), np.zeros((6, 4), np.float32).T
-    assert special.erf(x, out=out) is out
-    np.testing.assert_array_equal(out, expected)
-    kept = x.copy()
-    assert special.erf(x.T).tobytes() == expected.T.tobytes()
-    np.testing.assert_array_equal(x, kept)
-    special.erf(x, out=x)
-    np.testing.assert_array_equal(x, expected)
+    assert special.erf(x.T).tobytes() == special.erf(x).T.tobytes()
     assert special.erf(np.empty((0, 3))).shape == (0, 3)
     assert special.erf(np.float64(0.25)) == pytest.approx(math.erf(0.25), rel=1e-15)
-
-
-def test_numpy_erf_refuses_what_does_not_fit():
     with pytest.raises(TypeError, match="x must be float32 or float64, got int64"):
         special.erf(np.arange(3))
-    out = np.ones(2)
-    with pytest.raises(ValueError, match=r"out must be float64 of shape \(3,\), got float64 of shape \(2,\)"):
-        special.erf(np.zeros(3), out=out)
-    with pytest.raises(ValueError, match="got float64"):
-        special.erf(np.zeros(2, np.float32), out=out)
-    np.testing.assert_array_equal(out, 1)
