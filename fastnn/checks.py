@@ -125,7 +125,7 @@ def _targets_on_host(model: Any, array: np.ndarray, rows: int, argument: str) ->
     if model.loss.integer_labels:
         return _labels(array, shape[-1], argument)
     if array.shape[1:] != shape:
-        if array.size != rows * int(np.prod(shape)):
+        if [n for n in array.shape[1:] if n > 1] != [n for n in shape if n > 1]:
             hint = "; integer labels want loss='sparse_categorical_crossentropy'" if array.ndim == 1 else ""
             raise ValueError(f"{argument} must have shape (N, {', '.join(map(str, shape))}), got {array.shape}{hint}")
         array = array.reshape(rows, *shape)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,7 @@ class Sequential:
         self.layers: list[Layer] = []
         self.built = False
         self.steps = Steps(self)
-        self.stop_training = False
+        self.in_fit = self.stop_training = False
         self.optimizer: Any = None
         self.loss: Any = None
         self.metrics: list[metrics.Metric] = []
@@ -57,14 +59,20 @@ class Sequential:
         self._trained: list[Parameter] | None = None  # the parameters that the optimizer's state belongs to
         if layers is not None and not isinstance(layers, (list, tuple)):
             raise TypeError(f"layers must be a list of layers, got {layers!r}")
-        for layer in layers or ():
-            self.add(layer)
+        fresh = [layer for layer in layers or () if isinstance(layer, Layer) and not layer.built]
+        try:
+            for layer in layers or ():
+                self.add(layer)
+        except Exception:
+            self.unbuild(fresh)
+            raise
         self.settle()
 
     # --- structure ---
 
     def add(self, layer: Layer) -> None:
         """Put a layer at the end. Raises TypeError for what is no layer, ValueError for a name that is taken."""
+        self._must_not_be_in_fit("get another layer")
         if not isinstance(layer, Layer):
             raise TypeError(f"layer must be a layer such as layers.Dense(10), got {layer!r}")
         if any(layer is other for other in self.layers):
@@ -146,6 +154,16 @@ class Sequential:
         return [p for layer in self.layers if layer.trainable for p in layer.parameters if p.trainable]
 
     @property
+    def trainable(self) -> bool:
+        """True when training changes any layer; setting it sets it for all."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = bool(value)
+
+    @property
     def regularized(self) -> list[Parameter]:
         """Those whose size is part of the loss."""
         return [p for p in self.trainable_parameters if p.regularizer is not None]
@@ -162,12 +180,13 @@ class Sequential:
 
     def forward(self, ops: Ops, x: Any, training: bool, head: bool = True) -> Any:
         """Run all layers; without `head`, an activation that the loss applies itself is left out."""
-        for layer in self.layers:
-            with naming(f"layer {layer.name!r}"):
-                x = ops.given(layer.forward(ops, x, training))
-            check_result("forward", layer, x, layer.output_shape)
+        with self._left_to_the_loss():
+            for layer in self.layers:
+                with naming(f"layer {layer.name!r}"):
+                    x = ops.given(layer.forward(ops, x, training))
+                check_result("forward", layer, x, layer.output_shape)
         last = self.layers[-1]
-        if head and last.emits_logits and last.activation is not None:
+        if head and self.fuses and last.activation is not None:
             z = x.reshape((-1, x.shape[-1]))
             y = ops.empty(z.shape)
             last.activation.forward(ops, z, y)
@@ -177,13 +196,30 @@ class Sequential:
     def backward(self, ops: Ops, dy: Any) -> None:
         """Run all layers backward, down to the first that has something to train."""
         wanted = [i for i, layer in enumerate(self.layers) if layer.trainable and layer.parameters]
-        for i in range(len(self.layers) - 1, min(wanted, default=len(self.layers)) - 1, -1):
-            layer, needs_dx = self.layers[i], i > wanted[0]
-            with naming(f"layer {layer.name!r}"):
-                dy = layer.backward(ops, dy, needs_dx)
-                if needs_dx:
-                    dy = ops.given(dy)
-                    check_result("backward", layer, dy, layer.input_shape)
+        with self._left_to_the_loss():
+            for i in range(len(self.layers) - 1, min(wanted, default=len(self.layers)) - 1, -1):
+                layer, needs_dx = self.layers[i], i > wanted[0]
+                with naming(f"layer {layer.name!r}"):
+                    dy = layer.backward(ops, dy, needs_dx)
+                    if needs_dx:
+                        dy = ops.given(dy)
+                        check_result("backward", layer, dy, layer.input_shape)
+
+    @property
+    def fuses(self) -> bool:
+        """True when the loss applies the activation at the end itself."""
+        activation = self.layers[-1].activation
+        return self.loss is not None and activation is not None and self.loss.fuses(activation.name)
+
+    @contextlib.contextmanager
+    def _left_to_the_loss(self) -> Iterator[None]:
+        """Meanwhile the last layer emits logits where the loss fuses its activation; it may be part of other models."""
+        last = self.layers[-1]
+        last.emits_logits = self.fuses
+        try:
+            yield
+        finally:
+            last.emits_logits = False
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the network now on a batch, kernel by kernel, without capture."""
@@ -213,12 +249,17 @@ class Sequential:
         for p, value in zip(self.parameters, values, strict=True):
             p.assign(value)
 
+    def _must_not_be_in_fit(self, do: str) -> None:
+        if self.in_fit:
+            raise RuntimeError(f"the model is in fit: it must not {do} meanwhile, as by a callback")
+
     def _must_be_built(self) -> None:
         if not self.built:
             raise ValueError("the model has no weights yet: give input_shape to the first layer, or call build or fit")
 
     def to(self, backend: str) -> Sequential:
         """Go on on another backend; weights, optimizer state and random numbers stay. Returns the model."""
+        self._must_not_be_in_fit("go to another backend")
         self.backend, self.automatic, self.why_backend = backends.get(backend), backends.is_auto(backend), ""
         for block in self.blocks():
             block.leave_device()
@@ -239,13 +280,9 @@ class Sequential:
         side_by_side(self.parameters)
 
     def _forget_steps(self) -> None:
-        """Forget what was captured, after a change; the last layer leaves its activation to a loss that fuses it."""
+        """Forget what was captured, after a change."""
         self.uncaptured = ""
         self.steps = Steps(self)
-        for layer in self.layers:
-            a = layer.activation
-            fused = self.loss is not None and a is not None and self.loss.fuses(a.name)
-            layer.emits_logits = fused and layer is self.layers[-1]
 
     # --- training ---
 
@@ -258,6 +295,7 @@ class Sequential:
         """
         from fastnn.metrics import get as get_metric
 
+        self._must_not_be_in_fit("be compiled")
         if loss is None:
             raise ValueError("loss must be a name such as 'mse' or a Loss, got None")
         chosen = losses.get(loss)

@@ -44,6 +44,15 @@ class Optimizer(Configurable):
             rate = number_in("learning_rate", rate, 0, math.inf, open_high=True)
         self._rate = rate
 
+    @property
+    def lr(self) -> Any:
+        """Keras' old name. Raises AttributeError, also when it is set: it would change nothing."""
+        raise AttributeError("lr is called learning_rate")
+
+    @lr.setter
+    def lr(self, rate: Any) -> None:
+        raise AttributeError("lr is called learning_rate")
+
     def slot_names(self) -> tuple[str | None, ...]:
         """What is kept for each parameter; None where this configuration keeps nothing."""
         return ()
@@ -63,8 +72,8 @@ class Optimizer(Configurable):
             self.blocks = [None if name is None else self._block(name, parameters) for name in self.slot_names()]
 
     def reset(self) -> None:
-        """Forget what is kept for the parameters."""
-        self._count, self.blocks = 0, []
+        """Forget what is kept for the parameters, and the steps that were made."""
+        self._count, self.blocks, self.iterations = 0, [], 0
 
     @property
     def slots(self) -> list[list[np.ndarray | None]]:

@@ -126,10 +126,9 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
     """The means of loss and metrics over all rows."""
     batch_size = min(batch_size, len(x))
     steps = -(-len(x) // batch_size)
-    feed = model.steps.feeds["test"]
     if steps > 1:
         x, y = model.backend.bring(x, y)
-    with model.steps.lock:  # all of the pass: another thread may want to evaluate, too
+    with model.steps.using("test") as feed:
         load(model, "test", x, y, steps)
         hooks.on_test_begin()
         for step, count in cut(model.steps, "test", len(x), batch_size, in_order(x) is not None):
@@ -141,18 +140,16 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
                 if hooks.wants_test_batches:
                     hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, measured(model, "test", batch_size))
         logs = measured(model, "test", batch_size)
-        feed.clear()
     hooks.on_test_end(logs)
     return logs
 
 
 def predict(model: Any, x: Any, batch_size: int, hooks: CallbackList) -> np.ndarray:
     """The network's output for all rows."""
-    feed = model.steps.feeds["predict"]
     out = np.empty((len(x), *model.output_shape), model.dtype)
     if len(x) > batch_size:
         (x,) = model.backend.bring(x)
-    with model.steps.lock:
+    with model.steps.using("predict") as feed:
         feed.x.array, feed.out.array, feed.order.array = x.reshape(len(x), -1), out.reshape(len(x), -1), in_order(x)
         feed.clock[POSITION] = feed.clock[ROW] = 0
         hooks.on_predict_begin()
@@ -162,6 +159,5 @@ def predict(model: Any, x: Any, batch_size: int, hooks: CallbackList) -> np.ndar
                 hooks.on_predict_batch_begin(int(feed.clock[POSITION]))
                 run(model, step, size, "")
                 hooks.on_predict_batch_end(int(feed.clock[POSITION]) - 1)
-        feed.clear()
     hooks.on_predict_end()
     return out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from fastnn.program import Program
 BAD_INPUT, BAD_LOSS = 1, 2  # bits of the fault word
 LOSS, PENALTY = 0, 1  # columns of the ring; the metrics follow
 FIRST_STEPS = 16  # of a pass, when nobody knows how long they take
+_CALLED = {"test": "evaluate", "predict": "predict"}  # what makes such a pass
 KEPT = 64  # programs of a model: each holds the memory of one step
 
 
@@ -30,6 +33,7 @@ class Feed:
         self.table, self.ring, self.out = Port("table"), Port("ring"), Port("out")
         self.clock = np.zeros(3, np.int64)
         self.fault = np.zeros(1, np.int64)
+        self.busy = False  # with a pass of the thread that holds the lock
 
     def clear(self) -> None:
         """Let go of the data, which may be large and is not ours."""
@@ -64,7 +68,7 @@ def loss_step(model: Any, feed: Feed, rows: int, ops: Ops, training: bool, shuff
     dz = ops.empty(z.shape) if training else None
     y = z
     with naming(f"loss {type(loss).__name__}"):
-        if model.layers[-1].emits_logits or loss.from_logits:
+        if model.fuses or loss.from_logits:
             probabilities = ops.empty(z.shape)
             y = z if loss.from_logits else probabilities
             loss.compute_from_logits(ops, z, target, probabilities, values, dz, 1 / rows)
@@ -168,10 +172,28 @@ class Steps:
         self.lock = threading.RLock()  # of layers, which keep on themselves what backward needs, and of the feeds
         self._made = functools.lru_cache(KEPT)(self._make)
 
+    @contextlib.contextmanager
+    def using(self, kind: str) -> Iterator[Feed]:
+        """Keep others from a feed until a pass over the data is over; then the data, which are the user's, are let go.
+
+        Other threads wait. Raises RuntimeError where a hook of a pass asks for another one of that kind.
+        """
+        feed = self.feeds[kind]
+        with self.lock:
+            if feed.busy:
+                raise RuntimeError(f"a hook of {_CALLED[kind]} must not call {_CALLED[kind]} of the same model")
+            feed.busy = True
+            try:
+                yield feed
+            finally:
+                feed.busy = False
+                feed.clear()
+
     def get(self, kind: str, rows: int, shuffled: bool = False) -> Step:
         """The step of that kind for a batch of so many rows."""
         with self.lock:
-            return self._made(kind, rows, shuffled)
+            penalized = tuple(self.model.regularized) if kind == "test" else ()  # changes with what is trainable
+            return self._made(kind, rows, shuffled, penalized)
 
     def shuffle(self, rows: int) -> random.Shuffle:
         """The orders of so many rows."""
@@ -179,7 +201,7 @@ class Steps:
             self._shuffle = random.Shuffle(self.model.seed, rows, self.model.backend.shuffler)
         return self._shuffle
 
-    def _make(self, kind: str, rows: int, shuffled: bool) -> Step:
+    def _make(self, kind: str, rows: int, shuffled: bool, _penalized: tuple) -> Step:
         self.model.settle()
         return Step(self.model, self.feeds[kind], kind, rows, shuffled)
 

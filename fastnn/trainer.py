@@ -15,6 +15,7 @@ from fastnn.kernels.contract import POSITION
 from fastnn.passes import ADVICE, Logs, NonFiniteError
 from fastnn.progress import ProgressBar
 
+DEFAULT_BATCH = 32
 EVALUATION_BATCH = 256
 
 
@@ -22,7 +23,7 @@ def fit(
     self: Any,
     x: Any,
     y: Any,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     epochs: int = 1,
     verbose: int | str = "auto",
     callbacks: Any = None,
@@ -36,15 +37,16 @@ def fit(
 ) -> History:
     """Train on samples x, shape (N, ...), and targets y; returns the History of losses and metrics.
 
-    Each epoch takes all rows once, in batches of `batch_size` and a shorter last one, in an order that follows from
-    the model's seed and the epoch. `validation_split` keeps the last share of the rows for validation;
+    Each epoch takes all rows once, in batches of `batch_size`, 32 unless told, and a shorter last one, in an order that
+    follows from the model's seed and the epoch. `validation_split` keeps the last share of the rows for validation;
     `validation_data` is a pair (x, y). verbose: 0 silent, 1 a bar, 2 a line per epoch, "auto" what fits the output.
     Raises ValueError or TypeError for bad arguments before anything changes, and NonFiniteError when data, loss or
     weights turn NaN or infinite: the weights are then those before that step.
     """
     _must_be_compiled(self)
     _must_be_free(self)
-    batch_size, epochs = positive_int("batch_size", batch_size), positive_int("epochs", epochs)
+    batch_size = DEFAULT_BATCH if batch_size is None else positive_int("batch_size", batch_size)
+    epochs = positive_int("epochs", epochs)
     initial_epoch = positive_int("initial_epoch", initial_epoch, minimum=0)
     validation_freq = positive_int("validation_freq", validation_freq)
     validation_split = number_in("validation_split", validation_split, 0, 1, open_high=True)
@@ -70,11 +72,13 @@ def fit(
     validation = validation and self.backend.bring(*validation)
     self.history, self.stop_training = history, False
     self.prepare_training()
-    hooks.on_train_begin()
     logs: Logs = {}
     try:
+        self.in_fit = True
+        hooks.on_train_begin()
         for epoch in range(initial_epoch, epochs):
             hooks.on_epoch_begin(epoch)
+            self.prepare_training()  # the hook may have changed what is trainable
             bar.begin_epoch(epoch)
             with _Training(self):
                 logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
@@ -86,6 +90,7 @@ def fit(
             if self.stop_training:
                 break
     finally:
+        self.in_fit = False
         bar.close()
         hooks.on_train_end(logs)
     return history
@@ -109,7 +114,8 @@ def evaluate(
     batch_size = _batch_size("batch_size", batch_size)
     bar = ProgressBar(verbose, None, None)
     x, y = as_pair(self, x, y)
-    hooks = CallbackList(_listed(callbacks), self, {"steps": -(-len(x) // batch_size), "verbose": verbose})
+    steps = bar.steps = -(-len(x) // batch_size)
+    hooks = CallbackList(_listed(callbacks), self, {"steps": steps, "verbose": verbose})
     bar.begin_epoch(0)
     try:
         logs = passes.evaluate(self, x, y, batch_size, hooks)

@@ -43,7 +43,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel's signature: arrays, then scalars as (name, "int", "float" or "double"), then how its work may be split."""
+    """A kernel's signature: arrays, then scalars as (name, "int", "float" or "double"), and how its work is split."""
 
     name: str
     arrays: tuple[Array, ...]

@@ -88,7 +88,7 @@ class Layer(Configurable):
     """
 
     activation: activations.Activation | None = None
-    emits_logits = False  # set by compile on the last layer when the loss applies its activation
+    emits_logits = False  # while a model runs whose loss applies the activation of this, its last layer
 
     def __init__(self, *, name: str | None = None, input_shape: Any = None, trainable: bool = True) -> None:
         if name is not None and not isinstance(name, str):

@@ -31,7 +31,7 @@ def run(callbacks, epochs_logs, model=None, params=None):
     """Train over the given logs, one dict an epoch; return the model and the number of epochs that ran."""
     model = Model() if model is None else model
     model.stop_training = False
-    hooks = cb.CallbackList(callbacks, model, params or {})
+    hooks = cb.CallbackList(callbacks if isinstance(callbacks, list) else [callbacks], model, params or {})
     hooks.on_train_begin()
     ran = 0
     for epoch, logs in enumerate(epochs_logs):

@@ -24,7 +24,7 @@ class Model:
 def run(callbacks, epochs_logs, model=None):
     """Train over the given logs, one dict an epoch; return the model."""
     model = Model() if model is None else model
-    hooks = cb.CallbackList(callbacks, model, {})
+    hooks = cb.CallbackList(callbacks if isinstance(callbacks, list) else [callbacks], model, {})
     hooks.on_train_begin()
     for epoch, logs in enumerate(epochs_logs):
         hooks.on_epoch_begin(epoch)

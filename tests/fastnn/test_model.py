@@ -299,7 +299,8 @@ def test_probabilities_come_out_though_the_loss_takes_logits(backend, head, loss
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
     np.testing.assert_allclose(fused.predict(X), apart.predict(X), rtol=1e-6)
     assert fused(X).tobytes() == fused.predict(X).tobytes()
-    assert fused.layers[1].emits_logits
+    assert fused.fuses
+    assert not apart.fuses
 
 
 def test_a_saturated_model_keeps_its_gradient(backend):
@@ -315,7 +316,7 @@ def test_another_loss_takes_the_probabilities(backend):
     m.fit(X, Y, verbose=0)
     before = m.predict(X)
     m.compile("sgd", "mse")
-    assert not m.layers[-1].emits_logits
+    assert not m.fuses
     np.testing.assert_array_equal(m.predict(X), before)
     wanted = ((before - keras.utils.to_categorical(Y, 3)) ** 2).mean()
     assert m.evaluate(X, keras.utils.to_categorical(Y, 3)) == pytest.approx(wanted, rel=1e-5)
@@ -331,3 +332,56 @@ def test_the_backend_in_force_when_a_model_is_made_is_its_own():
     with keras.backend("numba"):
         assert inner.backend.name == "numpy"
         assert Sequential(backend="NumPy").backend.name == "numpy"
+
+
+def test_a_layer_that_is_the_last_of_one_model_keeps_its_activation_in_another(backend):
+    head = Dense(3, "softmax", input_shape=(6,))
+    one, other = Sequential([head], seed=1), Sequential([head, Dense(2)], seed=1)
+    before, probabilities = other.predict(X[:5]), one.predict(X)
+    one.compile("sgd", "sparse_categorical_crossentropy")
+    np.testing.assert_allclose(other(X[:5]), before, rtol=1e-5)
+    np.testing.assert_allclose(other.predict(X[:7])[:5], before, rtol=1e-5)
+    assert np.array_equal(one.predict(X), probabilities)
+    Sequential(one.layers)
+    one.set_weights([1000 * w for w in one.get_weights()])
+    assert one.evaluate(X, Y) > -np.log(1e-7)  # from logits: nothing is clipped
+
+
+def test_layers_of_a_model_that_was_refused_are_as_they_were():
+    layer = Dense(3, input_shape=(6,))
+    with pytest.raises(TypeError, match="layer must be a layer"):
+        Sequential([layer, "dense"], seed=5)
+    with pytest.raises(ValueError, match="is in this model already"):
+        Sequential([layer, layer], seed=5)
+    fresh = Sequential([Dense(3, input_shape=(6,))], seed=1)
+    assert np.array_equal(Sequential([layer], seed=1).get_weights()[0], fresh.get_weights()[0])
+
+
+def test_adam_takes_first_steps_again_when_other_layers_are_trained(backend):
+    layers = [Dense(1, use_bias=False, kernel_initializer=i, input_shape=(1,)) for i in ("zeros", "ones")]
+    m = Sequential(layers)
+    m.compile(keras.optimizers.Adam(1e-3), "mae")
+    x, y = np.ones((4, 1)), np.full((4, 1), 1e3)
+    m.layers[0].trainable = False
+    m.fit(x, y, batch_size=1, epochs=5, verbose=0)
+    m.layers[0].trainable = True
+    m.train_on_batch(x, y)
+    assert m.get_weights()[0][0, 0] == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_the_penalty_is_of_what_is_trained_now(backend):
+    m = Sequential([Dense(1, kernel_regularizer="l2", input_shape=(6,))], seed=1)
+    m.compile("sgd", "mse")
+    with_penalty = m.evaluate(X, Y)
+    m.trainable = False
+    assert not m.trainable
+    assert m.evaluate(X, Y) == pytest.approx(m.evaluate(X, Y, batch_size=7), rel=1e-5)
+    assert m.evaluate(X, Y) < with_penalty
+
+
+def test_the_old_name_of_the_learning_rate_is_not_ignored():
+    optimizer = keras.optimizers.SGD(0.1)
+    with pytest.raises(AttributeError, match="learning_rate"):
+        optimizer.lr = 0.5
+    with pytest.raises(AttributeError, match="learning_rate"):
+        _ = optimizer.lr
