@@ -17,7 +17,7 @@ from fastnn.capture import Eager, Ops, naming
 from fastnn.checks import as_samples, check_dtype, check_result
 from fastnn.errors import positive_int
 from fastnn.layers import Input, Layer, Parameter
-from fastnn.layers.base import check_shape, side_by_side
+from fastnn.layers.base import check_shape, in_use, side_by_side
 from fastnn.memory import Block, Shape, on_host
 from fastnn.steps import Steps
 from fastnn.summary import summary_text
@@ -224,7 +224,8 @@ class Sequential:
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the network now on a batch, kernel by kernel, without capture."""
         x = on_host(as_samples(self, x, "x"))
-        return self.forward(Eager(self.backend, self.dtype), x, training)
+        with in_use:
+            return self.forward(Eager(self.backend, self.dtype), x, training)
 
     # --- weights ---
 

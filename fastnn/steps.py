@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from fastnn.backup import Backup
 from fastnn.capture import Eager, NotCapturable, Ops, Port, Recorder, naming
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.kernels.host import HostBackend
+from fastnn.layers.base import in_use
 from fastnn.program import Program
 
 BAD_INPUT, BAD_LOSS = 1, 2  # bits of the fault word
@@ -109,7 +112,7 @@ class Step:
     def _capture(self) -> Any:
         recorder = Recorder(self.model.backend, self.model.dtype, self.feed.clock, self.feed.fault)
         try:
-            with recorder:
+            with in_use, recorder:
                 self._first_half(recorder)
                 self._second_half(recorder)
         except NotCapturable as reason:
@@ -146,10 +149,11 @@ class Step:
         clock = self.feed.clock
         ops = Eager(self.model.backend, self.model.dtype, clock, self.feed.fault)
         for step in range(steps):
-            self._first_half(ops)
-            if self.feed.fault[0]:
-                return step
-            self._second_half(ops)
+            with in_use:
+                self._first_half(ops)
+                if self.feed.fault[0]:
+                    return step
+                self._second_half(ops)
             clock[POSITION] += 1
             clock[ITERATION] += 1
             clock[ROW] += self.rows
@@ -169,8 +173,15 @@ class Steps:
         self.trained: list[Any] | None = None  # the parameters that these steps change, once that was settled
         self.in_training = False
         self._shuffle: random.Shuffle | None = None
-        self.lock = threading.RLock()  # of layers, which keep on themselves what backward needs, and of the feeds
+        self.lock = threading.RLock()  # of the feeds
         self._made = functools.lru_cache(KEPT)(self._make)
+        _all.add(self)
+
+    def freed(self) -> None:
+        """In a forked child: what other threads did with them, they do no more."""
+        self.lock, self.in_training = threading.RLock(), False
+        for feed in self.feeds.values():
+            feed.busy = False
 
     @contextlib.contextmanager
     def using(self, kind: str) -> Iterator[Feed]:
@@ -207,3 +218,15 @@ class Steps:
 
     def __reduce__(self) -> Any:
         return Steps, (self.model,)  # a copy of the model captures its own: a program holds addresses of arrays
+
+
+_all: weakref.WeakSet[Steps] = weakref.WeakSet()
+
+
+def _free_all() -> None:
+    for steps in _all:
+        steps.freed()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_all)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,6 +73,12 @@ def side_by_side(parameters: Sequence[Parameter]) -> None:
         for index, p in enumerate(some):
             values.arrays[index][...], gradients.arrays[index][...] = p.value, p.gradient
             p.block, p._gradients, p._index, p._settled = values, gradients, index, True
+
+
+# Layers keep on themselves what backward needs, and may be part of several models: one thread runs them at a time.
+in_use = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child must not find it held by a thread that it does not have
+    os.register_at_fork(before=in_use.acquire, after_in_parent=in_use.release, after_in_child=in_use.release)
 
 
 class Layer(Configurable):

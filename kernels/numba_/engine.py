@@ -8,7 +8,8 @@ Threads meet at a barrier that spins, and after a while sleeps, for other progra
 may have fewer than it shows. A short sleep is better than offering the core: the system lets who slept go first, but
 who gave way waits for a whole turn of the other program, and then the threads take turns to miss each other. They spin
 longer than a sleep takes, or they would do so too once one had slept. The last to arrive looks at the fault word for
-all, so that all stop at the same barrier or none.
+all, so that all stop at the same barrier or none. Where the keyboard interrupts the one that would come last before it
+began, the others give up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from fastnn.kernels.numba_ import native
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
-FAULT_AT, SLEEP_AT, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 8, 16, 24, 32
+FAULT_AT, SLEEP_AT, GIVEN_UP, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 2, 8, 16, 24, 32
 
 
 def _compile_replay() -> bytes:
@@ -138,26 +139,37 @@ class Crew:
     def _forget(self) -> None:
         self._hands, self._lock = [], threading.Lock()
 
-    def run(self, tasks: list[Callable[[], int]]) -> list[int]:
+    def run(self, tasks: list[Callable[[], int]], give_up: Callable[[], None] = lambda: None) -> list[int]:
         """Run all tasks at the same time, the first on the calling thread; returns their results.
 
-        Raises what a task raised, once all are done: until then they work with memory that the caller owns.
+        Raises what a task raised, once all are done: until then they work with memory that the caller owns. Where the
+        first fails, or the keyboard interrupts, `give_up` must make the others come to an end without it.
         """
-        done: SimpleQueue = SimpleQueue()
-        core = threads.core()
-        with self._lock:  # all at once: two runs that each wait for a hand of the other would wait for ever
-            while len(self._hands) < len(tasks) - 1:
-                self._hands.append(Hand())
-            for number, task in enumerate(tasks[1:]):
-                self._hands[number].give(number, task, done, core)
         try:
+            done = self._give(tasks[1:])
             first = tasks[0]()
-        finally:
             others = sorted((done.get() for _ in tasks[1:]), key=lambda answer: answer[0])
+        except BaseException:
+            give_up()
+            done = self._give([int] * (len(tasks) - 1))  # whatever they were given comes before that
+            for _ in tasks[1:]:
+                done.get()
+            raise
         for _, _, error in others:
             if error is not None:
                 raise error
         return [first, *(result for _, result, _ in others)]
+
+    def _give(self, tasks: list[Callable[[], int]]) -> SimpleQueue:
+        """Give each task to a hand of its own; returns the queue of their answers."""
+        done: SimpleQueue = SimpleQueue()
+        core = threads.core()
+        with self._lock:  # all at once: two runs that each wait for a hand of the other would wait for ever
+            while len(self._hands) < len(tasks):
+                self._hands.append(Hand())
+            for number, task in enumerate(tasks):
+                self._hands[number].give(number, task, done, core)
+        return done
 
 
 crew = Crew()

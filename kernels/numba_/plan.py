@@ -268,6 +268,7 @@ class Team:
     def __init__(self, tables: list[np.ndarray], program: Program, scratch_bytes: int, copied_bytes: int) -> None:
         self.program, self.tables = program, tables
         self.shared = aligned((engine.SHARED_WORDS,), np.int64)
+        self.words = self.shared.data
         self.shared[engine.FAULT_AT] = program.fault.ctypes.data
         self.shared[engine.SLEEP_AT] = engine.sleep_address()
         self.locals = [aligned((native.LOCAL_WORDS,), np.int64) for _ in tables]
@@ -287,19 +288,24 @@ class Team:
         """The same by one function, on one thread."""
         (clock,) = self.clocks
         clock[:] = self.clock
-        done = step.run(steps, *self.addresses)
-        self.clock[:] = clock
-        return done
+        try:
+            return step.run(steps, *self.addresses)
+        finally:  # also where the keyboard interrupts: the steps were made
+            self.clock[:] = clock
 
     def run(self, steps: int) -> int:
         """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""
         for clock in self.clocks:
             clock[:] = self.clock
-        if len(self.arguments) == 1:
-            (table, rest), = self.arguments
-            done = self.replay(*table, steps, *rest)
-        else:
+        self.words[engine.ARRIVED] = self.words[engine.GIVEN_UP] = 0  # a run may have been given up, or forked
+        try:
+            if len(self.arguments) == 1:
+                (table, rest), = self.arguments
+                return self.replay(*table, steps, *rest)
             tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.arguments]
-            done = engine.crew.run(tasks)[0]
-        self.clock[:] = self.clocks[0]
-        return done
+            return engine.crew.run(tasks, self._give_up)[0]
+        finally:  # also where the keyboard interrupts: the steps were made
+            self.clock[:] = self.clocks[0]
+
+    def _give_up(self) -> None:
+        self.words[engine.GIVEN_UP] = 1

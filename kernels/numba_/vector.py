@@ -346,12 +346,15 @@ def inner_tile(rows: int, columns: int):
             sums = loop(builder, whole, v.lanes, [v.zero] * (rows * columns), add)
             sums = add(whole, sums, v.mask(builder.sub(k_count, whole)))
             given = builder.icmp_signed("!=", bias, I64(0))
-            bias_row = v.load(bias, v.mask(builder.select(given, I64(columns), I64(0))))  # no lane of address 0
-            bias_rows = v._pick(bias_row, bias_row, [i % columns for i in range(v.lanes)])
+            width = min(columns, v.lanes)  # a short vector holds a part of a row of results, a long one several rows
+            mask = v.mask(builder.select(given, I64(width), I64(0)))  # no lane of address 0
             for first in range(0, rows * columns, v.lanes):
-                totals = builder.fadd(v.totals(sums[first : first + v.lanes]), bias_rows)
-                for i in range(first, min(first + v.lanes, rows * columns), columns):
-                    v.store_lanes(totals, i - first, columns, v.address(c, builder.mul(c_row, I64(i // columns))))
+                part = v.load(v.address(bias, I64(first % columns)), mask)
+                added = v._pick(part, part, [i % width for i in range(v.lanes)])
+                totals = builder.fadd(v.totals(sums[first : first + v.lanes]), added)
+                for i in range(first, min(first + v.lanes, rows * columns), width):
+                    r, j = divmod(i, columns)
+                    v.store_lanes(totals, i - first, width, v.address(c, builder.mul(c_row, I64(r)), I64(j)))
             return context.get_dummy_value()
 
         return signature, generate

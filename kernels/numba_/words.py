@@ -8,7 +8,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
-from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, SEEN, SHARED_WORDS, SLEEP_AT
+from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, GIVEN_UP, SEEN, SHARED_WORDS, SLEEP_AT
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
@@ -95,7 +95,7 @@ def _atomic_load(typing, address):
 
 @function
 def meet(shared_at, threads):
-    """Wait until all threads are here. Returns the fault word as the last to arrive saw it."""
+    """Wait until all threads are here. Returns the fault word as the last to arrive saw it; 1 if one never will."""
     shared = carray(integers(shared_at), SHARED_WORDS)
     arrived, generation = shared_at + 8 * ARRIVED, shared_at + 8 * GENERATION
     before = _atomic_load(generation)
@@ -108,6 +108,8 @@ def meet(shared_at, threads):
         while _atomic_load(generation) == before:
             looks += 1
             if looks > SPINS:
+                if _atomic_load(shared_at + 8 * GIVEN_UP):
+                    return 1
                 _sleep(shared[SLEEP_AT])
     return shared[SEEN]
 

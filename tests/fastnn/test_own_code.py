@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +247,36 @@ def test_the_page_about_it_runs(backend, tmp_path, monkeypatch, name):
     for block in blocks:
         line = text[: block.start(1)].count("\n")
         exec(compile("\n" * line + block.group(1), str(page), "exec"), names)
+
+
+def test_one_thread_at_a_time_runs_the_layers_that_models_share():
+    """They keep on themselves what backward needs: a step that is captured must not find what another thread kept."""
+    inside, seen = [], []
+
+    class Slow(fn.layers.Layer):
+        def forward(self, ops, x, training):
+            inside.append(1)
+            time.sleep(0.01)
+            seen.append(len(inside))
+            inside.pop()
+            return x
+
+        def backward(self, ops, dy, needs_dx):
+            return dy
+
+    shared = Slow(input_shape=(3,))
+    x = np.ones((4, 3), np.float32)
+
+    def use():
+        model = fn.Sequential([shared, fn.layers.Dense(2)], backend="numpy")
+        model.compile("sgd", "mse")
+        model(x)
+        model.predict(x)
+        model.fit(x, x[:, :2], verbose=0)
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(30)
+    assert seen == [1] * 12

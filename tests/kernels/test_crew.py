@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
+import warnings
 
+import numpy as np
 import pytest
 
+import fastnn as fn
 from fastnn.kernels import threads as thread_limit
 
 pytest.importorskip("numba")
@@ -105,3 +109,99 @@ def test_a_forgotten_crew_starts_anew():
     crew._forget()
     assert crew.run([lambda: 1, lambda: 2]) == [1, 2]
     assert crew._hands is not old
+
+
+def on_two_threads(width=24):
+    """A model in training, and its data; every step is run by two threads."""
+    layers = [fn.layers.Dense(width, "relu", input_shape=(16,)), fn.layers.Dense(4)]
+    model = fn.Sequential(layers, backend="numba", seed=1)
+    model.compile("adam", "mse")
+    x, y = np.ones((640, 16), np.float32), np.ones((640, 4), np.float32)
+    model.fit(x, y, verbose=0)
+    model.steps.get("train", 32, True).replay.choice.way = 2, 0
+    return model, x, y
+
+
+def test_others_give_up_when_the_first_fails():
+    given_up = threading.Event()
+    crew, finished = engine.Crew(), []
+
+    def wait():
+        finished.append(given_up.wait(30))
+        return 1
+
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        crew.run([fail, wait, wait], given_up.set)
+    assert finished == [True, True]
+    assert crew.run([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+
+
+def test_the_keyboard_may_interrupt_before_the_callers_own_steps(monkeypatch):
+    """The other thread waits at a barrier by then, where it would wait for ever."""
+    model, x, y = on_two_threads()
+    before, iterations, give = model.get_weights(), model.optimizer.iterations, engine.Hand.give
+
+    def interrupt(self, *args):
+        give(self, *args)
+        time.sleep(0.05)
+        monkeypatch.setattr(engine.Hand, "give", give)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine.Hand, "give", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, verbose=0)
+    assert model.optimizer.iterations == iterations
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    other, _, _ = on_two_threads()
+    for each in (model, other):
+        each.steps.get("train", 32, True).replay.choice.way = 2, 0
+        each.fit(x, y, verbose=0)
+    assert model.optimizer.iterations == other.optimizer.iterations == iterations + 20
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_steps_that_were_made_before_the_keyboard_interrupted_count(monkeypatch, threads):
+    model, x, y = on_two_threads()
+    replay = model.steps.get("train", 32, True).replay
+    replay.choice.way = threads, 0
+    replay.plans[0].fused.function = None
+    replay.plans[0].run(0, threads)
+    team = replay.plans[0]._teams[threads]
+    made = team.replay
+
+    def interrupted(*args):
+        made(*args)
+        raise KeyboardInterrupt
+
+    iterations = model.optimizer.iterations
+    monkeypatch.setattr(team, "replay", interrupted)
+    monkeypatch.setattr(fn.passes, "slices", lambda step, count, one_by_one: iter([7]))
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, verbose=0)
+    assert model.optimizer.iterations == iterations + 7
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_model_that_another_thread_trains_may_be_used_in_a_forked_child():
+    model, x, y = on_two_threads()
+    stop = fn.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", ended.is_set()))
+    ended = threading.Event()
+    trainer = threading.Thread(target=lambda: model.fit(x, y, epochs=100_000, verbose=0, callbacks=stop), daemon=True)
+    trainer.start()
+    try:
+        for _ in range(3):
+            time.sleep(0.05)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, about threads and fork
+                child = os.fork()
+            if child == 0:
+                signal.alarm(30)
+                os._exit(int(model.predict(x).shape != y.shape or model.evaluate(x, y) is None))
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        ended.set()
+        trainer.join(30)
+    assert not trainer.is_alive()

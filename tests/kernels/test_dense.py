@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -99,3 +103,39 @@ def test_integers_are_exact(run, dtype):
     assert np.array_equal(run("dense_dx", dz=dz, weight=weight, dx=(19, 50)).dx, dz @ weight.T)
     assert np.array_equal(run("dense_dweight", x=x, dz=dz, dweight=(50, 35)).dweight, x.T @ dz)
     assert np.array_equal(run("column_sum", dz=dz, dbias=(35,)).dbias, dz.sum(axis=0))
+
+
+SHORT = """
+import llvmlite.binding as llvm
+import numpy as np
+from fastnn.kernels.numba_ import native
+
+native.host = lambda: (llvm.get_host_cpu_name(), "-avx,-avx2,-avx512f")
+from fastnn import backends
+from fastnn.capture import Launch
+from fastnn.kernels.contract import KERNELS
+from fastnn.kernels.numba_.vector import VECTOR_BYTES
+
+assert VECTOR_BYTES == 16
+draw = np.random.default_rng(0).standard_normal
+for real in (np.float32, np.float64):
+    for n, inputs, outputs in ((16, 29, 43), (3, 7, 5), (9, 530, 18)):
+        x, dz, weight, bias = draw((n, inputs)), draw((n, outputs)), draw((inputs, outputs)), draw(outputs)
+        x, dz, weight, bias = (array.astype(real) for array in (x, dz, weight, bias))
+        for name, given, wanted in (
+            ("dense", (x, weight, bias), x @ weight + bias),
+            ("dense_dx", (dz, weight), dz @ weight.T),
+            ("dense_dweight", (x, dz), x.T @ dz),
+        ):
+            out = np.empty(wanted.shape, real)
+            backends.get("numba").launch(Launch(KERNELS[name], [*given, out], np.dtype(real)))
+            np.testing.assert_allclose(out, wanted, rtol=1e4 * np.finfo(real).eps, atol=1e3 * np.finfo(real).eps)
+"""
+
+
+def test_products_by_vectors_of_16_bytes(tmp_path):
+    """Those of ARM's NEON, and of old processors: a register tile is wider than they are."""
+    pytest.importorskip("numba")
+    environment = {**os.environ, "FASTNN_CACHE": str(tmp_path), "FASTNN_QUIET": "1"}
+    run = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, env=environment, timeout=300)
+    assert run.returncode == 0, run.stderr
