@@ -27,7 +27,7 @@ STREAM, SEED = 3, 7
 SCALARS: dict[str, Any] = {
     "code": 1, "seed": SEED, "step": 0, "stream": STREAM, "kind": ELEMENTWISE.index("sigmoid"), "alpha": 0.2,
     "threshold": 2**31, "scale": 2.0, "delta": 1.0, "column": 1, "l1": 1e-6, "l2": 1e-6, "momentum": 0.9, "nesterov": 0,
-    "rho": 0.9, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0,
+    "keep": 0.9, "rest": 0.01, "rho": 0.9, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": 0.0,
 }  # fmt: skip
 OF_KERNEL: dict[tuple[str, str], Any] = {("binary_accuracy", "threshold"): 0.5}
 ORDER_WORK = 2048  # integers beside the words that `order_of` works in
@@ -134,6 +134,7 @@ PLAIN: dict[str, Callable[[SimpleNamespace], Any]] = {
     "softmax": lambda a: _softmax(a.z),
     "softmax_gradient": lambda a: a.y * (a.dy - (a.y * a.dy).sum(axis=1, keepdims=True)),
     "dropout": lambda a: a.x * (np.random.default_rng(a.seed).random(a.x.shape, np.float32) < 0.5) * a.scale,
+    "smooth": lambda a: a.target * a.keep + a.rest,
     "softmax_crossentropy_sparse": lambda a: _softmax_crossentropy(a, _one_hot(a.labels, a.z)),
     "softmax_crossentropy": lambda a: _softmax_crossentropy(a, a.target),
     "sigmoid_crossentropy": _sigmoid_crossentropy,

@@ -123,7 +123,7 @@ def _targets_on_host(model: Any, array: np.ndarray, rows: int, argument: str) ->
         name = f"loss {type(model.loss).__name__}"
         raise ValueError(f"{name} takes one row of classes for each sample, but output_shape is {shape}: add Flatten")
     if model.loss.integer_labels:
-        return _labels(array, shape[-1], argument)
+        return as_labels(array, shape[-1], argument)
     if array.shape[1:] != shape:
         if [n for n in array.shape[1:] if n > 1] != [n for n in shape if n > 1]:
             hint = "; integer labels want loss='sparse_categorical_crossentropy'" if array.ndim == 1 else ""
@@ -134,10 +134,11 @@ def _targets_on_host(model: Any, array: np.ndarray, rows: int, argument: str) ->
     if type(model.loss).__name__ == "BinaryCrossentropy" and (array.min() < 0 or array.max() > 1):
         found = f"{array.min():g} to {array.max():g}"
         raise ValueError(f"{argument} must be in [0, 1] for binary_crossentropy, got {found}")
-    return np.ascontiguousarray(model.loss.prepare(array), model.dtype)
+    return array
 
 
-def _labels(array: np.ndarray, classes: int, argument: str) -> np.ndarray:
+def as_labels(array: np.ndarray, classes: int, argument: str) -> np.ndarray:
+    """Integer labels, shape (N, 1). Raises ValueError for anything but whole numbers from 0 to classes - 1."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:

@@ -43,22 +43,31 @@ class Loss(Configurable):
         """The same from logits z, which also gives y = head(z)."""
         getattr(ops, self.logits_kernel)(z, target, y, values, dz, scale)
 
-    def prepare(self, target: np.ndarray) -> np.ndarray:
-        """The target that the kernel is given, from the user's."""
-        return target
+    def rest(self, features: int) -> float:
+        """What label smoothing adds to each target, after it has taken the share `label_smoothing` of it away."""
+        return 0.0
+
+    def smooth(self, ops: Any, target: Any) -> Any:
+        """The target that the loss is of, shape (N, F): the user's, t, or t (1 - label_smoothing) + rest."""
+        if not self.label_smoothing:
+            return target
+        smoothed = ops.empty(target.shape)
+        ops.smooth(target, smoothed, 1 - self.label_smoothing, self.rest(target.shape[1]))
+        return smoothed
 
     def __call__(self, y_true: Any, y_pred: Any) -> float:
         """The mean loss of a batch, in float64: y_pred (N, F), y_true (N, F) or integers (N,)."""
         from fastnn import backends
         from fastnn.capture import Eager
+        from fastnn.checks import as_array, as_labels
 
         y = np.ascontiguousarray(y_pred, np.float64)
         y = y.reshape(len(y), -1)
-        if self.integer_labels:
-            target = np.ascontiguousarray(y_true, np.int64).reshape(-1)
-        else:
-            target = self.prepare(np.ascontiguousarray(y_true, np.float64).reshape(y.shape))
         ops, values = Eager(backends.get("numpy"), np.float64), np.empty(len(y))
+        if self.integer_labels:
+            target = as_labels(as_array(y_true, "y_true"), y.shape[1], "y_true").reshape(-1)
+        else:
+            target = self.smooth(ops, np.ascontiguousarray(y_true, np.float64).reshape(y.shape))
         if self.from_logits:
             self.compute_from_logits(ops, y, target, np.empty_like(y), values, None, 1.0)
         else:
@@ -107,9 +116,8 @@ class BinaryCrossentropy(_Crossentropy):
 
     kernel, logits_kernel, head = "binary_crossentropy", "sigmoid_crossentropy", "sigmoid"
 
-    def prepare(self, target: np.ndarray) -> np.ndarray:
-        s = self.label_smoothing
-        return target * (1 - s) + s / 2 if s else target
+    def rest(self, features: int) -> float:
+        return self.label_smoothing / 2
 
 
 class CategoricalCrossentropy(_Crossentropy):
@@ -121,9 +129,8 @@ class CategoricalCrossentropy(_Crossentropy):
 
     kernel, logits_kernel, head = "categorical_crossentropy", "softmax_crossentropy", "softmax"
 
-    def prepare(self, target: np.ndarray) -> np.ndarray:
-        s = self.label_smoothing
-        return target * (1 - s) + s / target.shape[1] if s else target
+    def rest(self, features: int) -> float:
+        return self.label_smoothing / features
 
 
 class SparseCategoricalCrossentropy(Loss):

@@ -71,12 +71,13 @@ def loss_step(model: Any, feed: Feed, rows: int, ops: Ops, training: bool, shuff
     dz = ops.empty(z.shape) if training else None
     y = z
     with naming(f"loss {type(loss).__name__}"):
+        wanted = loss.smooth(ops, target)  # metrics take the user's
         if model.fuses or loss.from_logits:
             probabilities = ops.empty(z.shape)
             y = z if loss.from_logits else probabilities
-            loss.compute_from_logits(ops, z, target, probabilities, values, dz, 1 / rows)
+            loss.compute_from_logits(ops, z, wanted, probabilities, values, dz, 1 / rows)
         else:
-            loss.compute(ops, z, target, values, dz, 1 / rows)
+            loss.compute(ops, z, wanted, values, dz, 1 / rows)
     ops.check_finite(values.reshape((rows, 1)), ops.fault, BAD_LOSS)
     ops.record(values, ops.clock, feed.ring, LOSS)
     for parameter in model.regularized:

@@ -131,7 +131,7 @@ def check_loss_gradients(
     if loss.integer_labels:
         target = (target[:, 0] * features).astype(np.int64)
     else:
-        target = loss.prepare(target)
+        target = loss.smooth(ops, target)
 
     def from_predictions(values: np.ndarray, dy: np.ndarray | None) -> None:
         loss.compute(ops, y, target, values, dy, 1 / batch)

@@ -105,6 +105,7 @@ softmax               z[N,F] -> y[N,F]                                          
 softmax_gradient      y[N,F] dy[N,F] -> dz[N,F]                                                   ; split rows dz
 dropout               x[N,F] clock[3]:int -> y[N,F]  ; seed:int stream:int threshold:int scale:float  ; split rows y
 
+smooth                target[N,F] -> out[N,F]                             ; keep:float rest:float ; split rows out
 softmax_crossentropy_sparse  z[N,F] labels[N]:int -> y[N,F] loss[N] dz[N,F]?   ; scale:float      ; split rows y
 softmax_crossentropy         z[N,F] target[N,F] -> y[N,F] loss[N] dz[N,F]?     ; scale:float      ; split rows y
 sigmoid_crossentropy         z[N,F] target[N,F] -> y[N,F] loss[N] dz[N,F]?     ; scale:float      ; split rows y

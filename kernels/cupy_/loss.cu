@@ -6,6 +6,11 @@
 __device__ inline bool inside(REAL y) { return y > REAL(EPSILON) && y < REAL(1 - EPSILON); }
 __device__ inline REAL clipped(REAL y) { return smaller(larger(y, REAL(EPSILON)), REAL(1 - EPSILON)); }  // NaN stays
 
+extern "C" __global__ void smooth(const REAL* target, REAL* out, REAL keep, REAL rest, int64 N, int64 F) {
+    int64 i = element();
+    if (i < N * F) out[i] = target[i] * keep + rest;
+}
+
 extern "C" __global__ void softmax_crossentropy_sparse(const REAL* z, const int64* labels, REAL* y, REAL* loss,
                                                        REAL* dz, REAL scale, int64 N, int64 F) {
     int64 n = own_row();

@@ -141,6 +141,13 @@ def sigmoid_crossentropy(z, target, y, loss, dz, scale, start, stop):
             flat[i] = sigmoid(logits[i])
 
 
+@kernel
+def smooth(target, out, keep, rest, start, stop):
+    given, smoothed = rows(target, start, stop), rows(out, start, stop)
+    for i in range(len(smoothed)):
+        smoothed[i] = given[i] * keep + rest
+
+
 @inlined
 def clipped(y):
     """A probability, kept away from 0 and 1; NaN stays."""

@@ -10,6 +10,12 @@ from fastnn.kernels.numpy_.activation import sigmoid, softmax
 from fastnn.kernels.numpy_.rows import number, places, row_sum
 
 
+def smooth(target, out, keep, rest):
+    """out = target keep + rest: targets that are less sure, for a loss with label smoothing."""
+    np.multiply(target, number(keep, target.dtype), out=out)
+    out += number(rest, target.dtype)
+
+
 def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale):
     """loss = logsumexp(z) - z[label], y = softmax(z), dz = (y - onehot(label)) scale; finite for any finite z."""
     chosen = places(*z.shape) + labels  # in flat arrays: quicker than pairs [row, label]

@@ -152,6 +152,24 @@ def test_label_smoothing(backend, smoothing):
     assert binary.evaluate(X, NUMBERS) == pytest.approx(expected, rel=1e-12)
 
 
+def test_metrics_are_of_targets_that_are_not_smoothed(backend):
+    losses = {0.0: BinaryCrossentropy(), 0.2: BinaryCrossentropy(label_smoothing=0.2)}
+    found = {}
+    for smoothing, loss in losses.items():
+        model = network(loss, backend, "sigmoid")
+        model.compile("sgd", loss, metrics=["accuracy", "mse"])
+        found[smoothing] = model.evaluate(X, np.round(NUMBERS))
+    assert found[0.2][1:] == found[0.0][1:]
+    assert found[0.2][1] > 0
+    assert found[0.2][0] != found[0.0][0]
+
+
+@pytest.mark.parametrize("label", [-1, 2, 0.5])
+def test_a_label_that_is_none_is_refused(label):
+    with pytest.raises(ValueError, match="y_true must be"):
+        SparseCategoricalCrossentropy()([label], [[0.1, 0.9]])
+
+
 def test_huber_turns_straight_at_delta():
     assert Huber(2.0)([[0.0]], [[1.5]]) == 1.125
     assert Huber(2.0)([[0.0]], [[-5.0]]) == 2 * 5 - 2

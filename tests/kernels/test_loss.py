@@ -200,3 +200,10 @@ def test_huber_is_continuous_at_delta(run, close, dtype):
     got = run("huber", y=y, target=target, loss=(1,), dy=(1, 4), scale=4.0, delta=delta)
     close(got.loss, [(2 * delta**2 / 2 + 2 * (2 * delta - delta**2 / 2)) / 4])
     close(got.dy, [[delta, -delta, delta, -delta]])
+
+
+@shapes
+def test_smooth(run, draw, close, shape):
+    target = draw(*shape)
+    got = run("smooth", target=target, out=shape, keep=0.75, rest=0.125)
+    close(got.out, 0.75 * target.astype(np.float64) + 0.125)
