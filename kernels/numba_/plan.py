@@ -53,7 +53,7 @@ class Group:
             size, least = (LONG_TILE_BYTES, LONG_TILE_ROWS) if long else (TILE_BYTES, TILE_ROWS)
             return max(size // row // TILE_ROWS * TILE_ROWS, least)
         if self.weights > WEIGHTS_IN_CACHE:
-            return blocking.balanced(rows, TILE_ROWS)  # as the product itself takes them
+            return rows  # the products go through them piece by piece
         return max(8 * TILE_BYTES // row // LONG_TILE_ROWS * LONG_TILE_ROWS, LONG_TILE_ROWS)
 
     def scratch(self, program: Program) -> np.ndarray | None:
