@@ -317,12 +317,17 @@ class Sequential:
         self.settle()
         self._forget_steps()
 
+    @property
+    def begins_anew(self) -> bool:
+        """True when the optimizer will forget what it keeps, since other parameters are to be trained by now."""
+        return self._trained is not None and self.trainable_parameters != self._trained
+
     def prepare_training(self) -> None:
         """Make what the optimizer keeps for each parameter; it begins anew when other parameters are to be trained."""
         trained = self.trainable_parameters
         if trained == self.steps.trained and self.optimizer.fits(trained):
             return
-        changed = self._trained is not None and trained != self._trained
+        changed = self.begins_anew
         if changed:
             self.optimizer.reset()
         if changed or self.steps.trained is not None:  # they know what was trained and kept until now

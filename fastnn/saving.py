@@ -111,7 +111,7 @@ def _describe_training(model: Sequential) -> dict[str, Any]:
         "loss": _plain("the loss", losses.serialize, model.loss),
         "metrics": [_plain(f"metric {m.name!r}", metrics.serialize, m) for m in model.metrics],
         "run_eagerly": model.run_eagerly,
-        "iterations": model.optimizer.iterations,
+        "iterations": 0 if model.begins_anew else model.optimizer.iterations,
         "slots": _has_slots(model),
     }
 

@@ -160,13 +160,16 @@ def test_the_keyboard_stops_training_and_the_model_trains_on(backend):
     def interrupt():
         while not model.optimizer.iterations:
             time.sleep(0.01)
-        _thread.interrupt_main()
+        while not stopped.is_set():
+            _thread.interrupt_main()
+            stopped.wait(10)  # one that comes while Python frees an object is lost, as in any program
 
-    model = linear()
+    model, stopped = linear(), threading.Event()
     keyboard = threading.Thread(target=interrupt)
     keyboard.start()
     with pytest.raises(KeyboardInterrupt):
         model.fit(np.repeat(X, 2000, axis=0), np.repeat(Y, 2000, axis=0), batch_size=1, epochs=10**6, verbose=0)
+    stopped.set()
     keyboard.join()
     steps = model.optimizer.iterations
     model.fit(X, Y, batch_size=25, verbose=0)

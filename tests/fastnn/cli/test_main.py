@@ -68,6 +68,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(fastnn_comma
 
 @pytest.mark.parametrize("arguments", [["train", "--backend", "numba"], ["warmup"]])
 def test_without_numba_it_says_how_to_install_it(fastnn_command, monkeypatch, arguments):
+    monkeypatch.setattr(backends, "_loaded", {})
     monkeypatch.setattr(backends, "available", lambda: {"numpy": True, "numba": False})
     code, out, err = fastnn_command(*arguments)
     assert (code, out, len(err)) == (2, [], 1)
