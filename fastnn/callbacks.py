@@ -119,8 +119,7 @@ class EarlyStopping(_Monitor):
                 self.best_weights = self.model.get_weights()
             if self._improves(value, self.baseline):
                 self.wait = 0
-                return
-        if self.wait >= self.patience and epoch > 0:
+        elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 

@@ -128,6 +128,7 @@ def test_baseline_stops_what_never_beats_it_and_still_restores_the_best():
     assert ran == 3
     assert model.weight == 2
     assert run(cb.EarlyStopping(patience=3, baseline=0.75), losses(0.9, 0.7, 0.8, 0.6, 0.1))[1] == 5
+    assert run(cb.EarlyStopping(patience=2, baseline=1.0), losses(5, 4, 3, 3.5, 2))[1] == 4  # not while it improves
 
 
 def test_start_from_epoch():
