@@ -48,7 +48,8 @@ class Sequential:
         self.layers: list[Layer] = []
         self.built = False
         self.steps = Steps(self)
-        self.in_fit = self.stop_training = False
+        self.stop_training = False
+        self.in_fit = 0  # id(self) meanwhile: a copy that a callback makes is not
         self.optimizer: Any = None
         self.loss: Any = None
         self.metrics: list[metrics.Metric] = []
@@ -251,7 +252,7 @@ class Sequential:
             p.assign(value)
 
     def _must_not_be_in_fit(self, do: str) -> None:
-        if self.in_fit:
+        if self.in_fit == id(self):
             raise RuntimeError(f"the model is in fit: it must not {do} meanwhile, as by a callback")
 
     def _must_be_built(self) -> None:

@@ -74,7 +74,7 @@ def fit(
     self.prepare_training()
     logs: Logs = {}
     try:
-        self.in_fit = True
+        self.in_fit = id(self)
         hooks.on_train_begin()
         for epoch in range(initial_epoch, epochs):
             hooks.on_epoch_begin(epoch)
@@ -90,7 +90,7 @@ def fit(
             if self.stop_training:
                 break
     finally:
-        self.in_fit = False
+        self.in_fit = 0
         bar.close()
         hooks.on_train_end(logs)
     return history

@@ -129,6 +129,6 @@ def choice_for(launches: Sequence[Launch], plans: int) -> Choice:
     choice.trials = {way: list(trials) for way, trials in dict(choice.trials).items()}  # another thread may add to them
     choice.warm = False
     _latest[key] = choice
-    while len(_latest) > KEPT:
-        _latest.pop(next(iter(_latest)), None)
+    for old in list(_latest)[:-KEPT]:
+        _latest.pop(old, None)
     return choice
