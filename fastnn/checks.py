@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -64,10 +66,17 @@ def as_samples(model: Any, x: Any, argument: str) -> Any:
 
 def as_pair(model: Any, x: Any, y: Any, x_argument: str = "x", y_argument: str = "y") -> tuple[Any, Any]:
     """Samples and targets that fit the model; where they do not, a model that was built for them is as it was."""
-    fresh = [] if model.built else [layer for layer in model.layers if not layer.built]
-    try:
+    with unbuilt_if_refused(model):
         samples = as_samples(model, x, x_argument)
         return samples, as_targets(model, y, len(samples), y_argument)
+
+
+@contextlib.contextmanager
+def unbuilt_if_refused(model: Any) -> Iterator[None]:
+    """Where an argument is refused, a model that was built for another one is as it was."""
+    fresh = [] if model.built else [layer for layer in model.layers if not layer.built]
+    try:
+        yield
     except Exception:
         if fresh:
             model.unbuild(fresh)

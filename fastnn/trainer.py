@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastnn import automatic, passes
 from fastnn.callbacks import CallbackList
-from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite
+from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite, unbuilt_if_refused
 from fastnn.errors import number_in, positive_int
 from fastnn.history import History
 from fastnn.kernels.contract import POSITION
@@ -51,21 +53,22 @@ def fit(
     validation_freq = positive_int("validation_freq", validation_freq)
     validation_split = number_in("validation_split", validation_split, 0, 1, open_high=True)
     validation_batch = _batch_size("validation_batch_size", validation_batch_size)
-    x, y = as_pair(self, x, y)
     validation = None
-    if validation_data is not None:
-        validation = as_finite_pair(self, validation_data, "validation_data")
-    elif validation_split:
-        kept = int(len(x) * (1 - validation_split))
-        if kept in (0, len(x)):
-            raise ValueError(f"validation_split={validation_split} of {len(x)} rows leaves one part empty")
-        check_finite(x[kept:], "x", first=kept)
-        validation, x, y = (x[kept:], y[kept:]), x[:kept], y[:kept]
-    steps = -(-len(x) // batch_size)
-    bar = ProgressBar(verbose, epochs, steps)
-    history = History()
-    params = {"epochs": epochs, "steps": steps, "verbose": verbose, "validation_freq": validation_freq}
-    hooks = CallbackList([*_listed(callbacks), history], self, params)
+    with unbuilt_if_refused(self):
+        x, y = as_pair(self, x, y)
+        if validation_data is not None:
+            validation = as_finite_pair(self, validation_data, "validation_data")
+        elif validation_split:
+            kept = int(len(x) * (1 - validation_split))
+            if kept in (0, len(x)):
+                raise ValueError(f"validation_split={validation_split} of {len(x)} rows leaves one part empty")
+            check_finite(x[kept:], "x", first=kept)
+            validation, x, y = (x[kept:], y[kept:]), x[:kept], y[:kept]
+        steps = -(-len(x) // batch_size)
+        bar = ProgressBar(verbose, epochs, steps)
+        history = History()
+        params = {"epochs": epochs, "steps": steps, "verbose": verbose, "validation_freq": validation_freq}
+        hooks = CallbackList([*_listed(callbacks), history], self, params)
     if self.automatic:
         automatic.choose(self, min(batch_size, len(x)))
     x, y = self.backend.bring(x, y)
@@ -73,26 +76,25 @@ def fit(
     self.history, self.stop_training = history, False
     self.prepare_training()
     logs: Logs = {}
-    try:
-        self.in_fit = id(self)
+    with _in_fit(self):
         hooks.on_train_begin()
-        for epoch in range(initial_epoch, epochs):
-            hooks.on_epoch_begin(epoch)
-            self.prepare_training()  # the hook may have changed what is trainable
-            bar.begin_epoch(epoch)
-            with _Training(self):
-                logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
-            if validation is not None and (epoch + 1) % validation_freq == 0:
-                measured = passes.evaluate(self, validation[0], validation[1], validation_batch, hooks)
-                logs |= {f"val_{name}": value for name, value in measured.items()}
-            bar.end_epoch(logs)
-            hooks.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-    finally:
-        self.in_fit = 0
-        bar.close()
-        hooks.on_train_end(logs)
+        try:
+            for epoch in range(initial_epoch, epochs):
+                hooks.on_epoch_begin(epoch)
+                self.prepare_training()  # the hook may have changed what is trainable
+                bar.begin_epoch(epoch)
+                with _Training(self):
+                    logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
+                if validation is not None and (epoch + 1) % validation_freq == 0:
+                    measured = passes.evaluate(self, validation[0], validation[1], validation_batch, hooks)
+                    logs |= {f"val_{name}": value for name, value in measured.items()}
+                bar.end_epoch(logs)
+                hooks.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+        finally:
+            bar.close()
+            hooks.on_train_end(logs)
     return history
 
 
@@ -113,9 +115,10 @@ def evaluate(
     _must_be_compiled(self)
     batch_size = _batch_size("batch_size", batch_size)
     bar = ProgressBar(verbose, None, None)
-    x, y = as_pair(self, x, y)
-    steps = bar.steps = -(-len(x) // batch_size)
-    hooks = CallbackList(_listed(callbacks), self, {"steps": steps, "verbose": verbose})
+    with unbuilt_if_refused(self):
+        x, y = as_pair(self, x, y)
+        steps = bar.steps = -(-len(x) // batch_size)
+        hooks = CallbackList(_listed(callbacks), self, {"steps": steps, "verbose": verbose})
     bar.begin_epoch(0)
     try:
         logs = passes.evaluate(self, x, y, batch_size, hooks)
@@ -131,8 +134,9 @@ def predict(
     """The network's output for samples x, shape (N, ...)."""
     batch_size = _batch_size("batch_size", batch_size)
     bar = ProgressBar(verbose, None, None)
-    x = as_samples(self, x, "x")
-    hooks = CallbackList(_listed(callbacks), self, {"steps": -(-len(x) // batch_size), "verbose": verbose})
+    with unbuilt_if_refused(self):
+        x = as_samples(self, x, "x")
+        hooks = CallbackList(_listed(callbacks), self, {"steps": -(-len(x) // batch_size), "verbose": verbose})
     bar.close()
     return passes.predict(self, x, batch_size, hooks)
 
@@ -167,6 +171,15 @@ def _must_be_compiled(model: Any) -> None:
 def _must_be_free(model: Any) -> None:
     if model.steps.in_training:
         raise RuntimeError("the model is being trained: a batch hook or another thread must not train it meanwhile")
+
+
+@contextlib.contextmanager
+def _in_fit(model: Any) -> Iterator[None]:
+    model.in_fit = id(model)
+    try:
+        yield
+    finally:
+        model.in_fit = 0
 
 
 class _Training:

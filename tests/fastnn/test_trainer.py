@@ -343,6 +343,25 @@ def test_a_callback_may_not_change_what_is_in_fit(backend):
             change(model)  # afterwards it may
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda m: m.fit(X, Y, validation_data=(X[:, :5], Y), verbose=0),
+        lambda m: m.fit(X, Y, validation_data=5, verbose=0),
+        lambda m: m.fit(X, Y, callbacks=[cb.EarlyStopping], verbose=0),
+        lambda m: m.evaluate(X, Y, callbacks=3),
+        lambda m: m.predict(X, callbacks=3),
+    ],
+)
+def test_a_model_that_a_refused_call_has_built_is_as_it_was(refused):
+    model = fn.Sequential([fn.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises((TypeError, ValueError)):
+        refused(model)
+    assert not model.built
+    model.fit(X[:, :4], Y, verbose=0)
+
+
 def test_a_copy_that_a_callback_makes_is_free(backend):
     model, copies = linear(), []
     log = cb.LambdaCallback(on_epoch_end=lambda epoch, logs: copies.append(copy.deepcopy(model)))
