@@ -128,6 +128,8 @@ def choice_for(launches: Sequence[Launch], plans: int) -> Choice:
     choice = copy.copy(known) if known else Choice(plans)
     choice.trials = {way: list(trials) for way, trials in dict(choice.trials).items()}  # another thread may add to them
     choice.warm = False
+    choice.patience = min(choice.patience, TRY_AGAIN_SECONDS)  # the machine may have been busy for the last one:
+    choice.settlings = min(choice.settlings, SOON)  # soon every way is tried again
     _latest[key] = choice
     for old in list(_latest)[:-KEPT]:
         _latest.pop(old, None)

@@ -370,6 +370,9 @@ def test_a_program_of_the_same_launches_begins_with_what_the_last_one_learned(mo
     first.way, first.pace = (2, 0), 1e-4
     second = choice.choice_for(Chain(data(200), 0).program.launches, 2)
     assert (second.way, second.pace, second.trials) == ((2, 0), 1e-4, first.trials)
+    second.settlings, second.patience = 9, 60.0  # what was learned while others were busy is not kept for long
+    second = choice.choice_for(launches, 2)
+    assert (second.settlings, second.patience) == (choice.SOON, choice.TRY_AGAIN_SECONDS)
     second.tried((1, 0), 5, 1e-3, 1e-3)
     assert len(first.trials[1, 0]) == 1
     assert choice.choice_for(launches[:-1], 2).way is None
