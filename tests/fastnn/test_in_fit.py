@@ -79,6 +79,7 @@ def test_a_copy_that_a_callback_makes_is_free(backend):
     model.fit(X, Y, verbose=0, callbacks=[log])
     copies[0].compile("adam", "mse")
     copies[0].fit(X, Y, verbose=0)
+    assert not np.array_equal(copies[0].get_weights()[0], model.get_weights()[0])
 
 
 def test_layers_may_be_unfrozen_between_epochs(backend):
