@@ -24,9 +24,9 @@ def softmax_crossentropy_sparse(z, labels, y, loss, dz, scale):
     at_label -= top
     np.subtract(np.log(total), at_label, out=loss)
     if dz is not None:
-        scale, flat = number(scale, z.dtype), dz.reshape(-1)
+        scale = number(scale, z.dtype)
         np.multiply(y, scale, out=dz)
-        flat[chosen] = flat.take(chosen, mode="clip") - scale
+        np.subtract.at(dz.reshape(-1), chosen, scale)
 
 
 def softmax_crossentropy(z, target, y, loss, dz, scale):
