@@ -15,9 +15,9 @@ import numpy as np
 from fastnn import backends, losses, metrics, optimizers, random
 from fastnn.capture import Eager, Ops, naming
 from fastnn.checks import as_samples, check_dtype, check_result
-from fastnn.errors import positive_int
+from fastnn.errors import positive_int, suggest
 from fastnn.layers import Input, Layer, Parameter
-from fastnn.layers.base import check_shape, in_use, side_by_side
+from fastnn.layers.base import assign_all, check_shape, in_use, side_by_side
 from fastnn.memory import Block, Shape, on_host
 from fastnn.steps import Steps
 from fastnn.summary import summary_text
@@ -46,6 +46,7 @@ class Sequential:
         self.seed = random.fresh_seed() if seed is None else random.check_seed(seed)
         self.dtype = check_dtype(dtype)
         self.layers: list[Layer] = []
+        self._given_input_shape: Shape | None = None  # by an Input
         self.built = False
         self.steps = Steps(self)
         self.stop_training = False
@@ -71,22 +72,25 @@ class Sequential:
 
     # --- structure ---
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer | Input) -> None:
         """Put a layer at the end. Raises TypeError for what is no layer, ValueError for a name that is taken."""
         self._must_not_be_in_fit("get another layer")
+        if isinstance(layer, Input):
+            if self.layers or self._given_input_shape is not None:
+                raise ValueError("Input must come first, and once")
+            self._given_input_shape = layer.shape
+            return
         if not isinstance(layer, Layer):
             raise TypeError(f"layer must be a layer such as layers.Dense(10), got {layer!r}")
         if any(layer is other for other in self.layers):
             raise ValueError(f"layer {layer.name!r} is in this model already; make a second one")
-        if self.layers and isinstance(layer, Input):
-            raise ValueError("layer Input must come first")
         taken = [other.name for other in self.layers]
         if layer.name in taken:
             raise ValueError(f"name {layer.name!r} is taken by another layer of this model")
         given, layer.name = layer.name, layer.name or _free_name(type(layer).__name__, taken)
         self.layers.append(layer)
         try:
-            first = self.layers[0].given_input_shape
+            first = self._given_input_shape or self.layers[0].given_input_shape
             if self.built:
                 self._build_layer(layer, self.layers[-2].output_shape)
             elif first is not None:
@@ -134,14 +138,30 @@ class Sequential:
         layer.ensure_built(shape)
         return layer.output_shape
 
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name, or at that place. Raises TypeError, ValueError where there is none."""
+        if (name is None) == (index is None):
+            raise ValueError(f"get_layer takes a name or an index, got name={name!r} and index={index!r}")
+        if index is not None:
+            place = positive_int("index", index, minimum=-len(self.layers))
+            if place >= len(self.layers):
+                raise ValueError(f"index must be below {len(self.layers)}, the number of layers, got {index}")
+            return self.layers[place]
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise suggest("layer", name, [str(layer.name) for layer in self.layers])
+
     @property
     def input_shape(self) -> Shape:
-        """The shape of one sample."""
+        """The shape of one sample. Raises ValueError before the model is built."""
+        self._must_be_built()
         return self.layers[0].input_shape
 
     @property
     def output_shape(self) -> Shape:
-        """The shape of one prediction."""
+        """The shape of one prediction. Raises ValueError before the model is built."""
+        self._must_be_built()
         return self.layers[-1].output_shape
 
     @property
@@ -236,20 +256,9 @@ class Sequential:
         return [p.numpy() for p in self.parameters]
 
     def set_weights(self, weights: Any) -> None:
-        """Copy values into all weights. Raises ValueError, before anything changes, when number or shapes differ."""
+        """Copy values into all weights. Raises TypeError, ValueError, before anything changes, unless they fit."""
         self._must_be_built()
-        if not isinstance(weights, (list, tuple)):
-            raise TypeError(f"weights must be a list of arrays, as get_weights gives it, got {type(weights).__name__}")
-        values = [np.asarray(w) for w in weights]
-        if len(values) != len(self.parameters):
-            raise ValueError(f"weights must be a list of {len(self.parameters)} arrays, got {len(values)}")
-        for i, (p, value) in enumerate(zip(self.parameters, values, strict=True)):
-            if value.shape != p.shape:
-                raise ValueError(f"weights[{i}] ({p.name}) must have shape {p.shape}, got {value.shape}")
-            if value.dtype.kind not in "fiu":
-                raise TypeError(f"weights[{i}] ({p.name}) must hold numbers, got {value.dtype}")
-        for p, value in zip(self.parameters, values, strict=True):
-            p.assign(value)
+        assign_all(self.parameters, weights)
 
     def _must_not_be_in_fit(self, do: str) -> None:
         if self.in_fit == id(self):

@@ -22,7 +22,7 @@ from fastnn.errors import positive_int
 from fastnn.layers.base import check_shape
 from fastnn.model import Sequential
 
-FORMAT = 2
+FORMAT = 3
 """Version of the format. Files of another one are refused, so it rises when a file comes to mean something new."""
 
 _DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names

@@ -165,6 +165,14 @@ class Layer(Configurable):
         """Copies of the parameters' values."""
         return [p.numpy() for p in self.parameters]
 
+    def set_weights(self, weights: Any) -> None:
+        """Copy values into the parameters. Raises TypeError, ValueError, before anything changes, unless they fit."""
+        assign_all(self.parameters, weights)
+
+    def count_params(self) -> int:
+        """The number of weights."""
+        return sum(p.size for p in self.parameters)
+
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the layer now on a batch, shape (N, ...); builds it on first use."""
         from fastnn import backends
@@ -177,6 +185,22 @@ class Layer(Configurable):
             raise ValueError(f"x must have shape (N, {', '.join(map(str, self.input_shape))}), got {x.shape}")
         self.ensure_built(x.shape[1:])
         return self.forward(Eager(backends.get(), self.dtype), x, training)
+
+
+def assign_all(parameters: Sequence[Parameter], weights: Any) -> None:
+    """Copy an array into each parameter. Raises TypeError, ValueError, before anything changes, unless they fit."""
+    if not isinstance(weights, (list, tuple)):
+        raise TypeError(f"weights must be a list of arrays, as get_weights gives it, got {type(weights).__name__}")
+    values = [np.asarray(w) for w in weights]
+    if len(values) != len(parameters):
+        raise ValueError(f"weights must be a list of {len(parameters)} arrays, got {len(values)}")
+    for i, (p, value) in enumerate(zip(parameters, values, strict=True)):
+        if value.shape != p.shape:
+            raise ValueError(f"weights[{i}] ({p.name}) must have shape {p.shape}, got {value.shape}")
+        if value.dtype.kind not in "fiu":
+            raise TypeError(f"weights[{i}] ({p.name}) must hold numbers, got {value.dtype}")
+    for p, value in zip(parameters, values, strict=True):
+        p.assign(value)
 
 
 def check_shape(argument: str, shape: Any) -> Shape:

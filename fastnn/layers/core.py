@@ -1,4 +1,4 @@
-"""The layers of a plain network: Input, Dense, Activation, Flatten, Dropout."""
+"""The layers of a plain network: Dense, Activation, Flatten, Dropout; and Input, which says what they get."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ from typing import Any
 
 from fastnn import activations, initializers, random, regularizers
 from fastnn.errors import number_in, positive_int
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, check_shape
 from fastnn.memory import Shape
 
 
-class Input(Layer):
-    """Says the shape of one sample, without the batch axis; as first element of a Sequential."""
+class Input:
+    """Says the shape of one sample, without the batch axis, as first element of a Sequential; it is no layer there."""
 
-    def __init__(self, shape: Any = None, *, name: str | None = None, input_shape: Any = None) -> None:
-        shape = shape if shape is not None else input_shape
-        if shape is None:
-            raise TypeError("shape must be a tuple of positive integers such as (784,), got None")
-        super().__init__(name=name, input_shape=shape)
-
-    def forward(self, ops: Any, x: Any, training: bool) -> Any:
-        return x
-
-    def backward(self, ops: Any, dy: Any, needs_dx: bool) -> Any:
-        return dy
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {**config, "shape": config["input_shape"]}
+    def __init__(self, shape: Any = None, *, name: str | None = None) -> None:
+        self.shape, self.name = check_shape("shape", shape), name
 
 
 class Dense(Layer):
@@ -49,8 +36,9 @@ class Dense(Layer):
         *,
         name: str | None = None,
         input_shape: Any = None,
+        trainable: bool = True,
     ) -> None:
-        super().__init__(name=name, input_shape=input_shape)
+        super().__init__(name=name, input_shape=input_shape, trainable=trainable)
         self.units = positive_int("units", units)
         self.activation: activations.Activation = activations.get(activation)
         self.use_bias = use_bias

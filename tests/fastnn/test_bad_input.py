@@ -84,6 +84,7 @@ REFUSED = [
     ("a name twice", lambda m: m.add(Dense(3, name="dense_1")), ValueError, "name 'dense_1' is taken"),
     ("Input in the middle", lambda m: m.add(fn.Input((3,))), ValueError, "Input must come first"),
     ("Input after a layer", lambda m: Sequential([Dense(3), fn.Input((4,))]), ValueError, "Input must come first"),
+    ("Input twice", lambda m: Sequential([fn.Input(4), fn.Input(4)]), ValueError, "Input must come first, and once"),
     ("a shape that does not follow", lambda m: m.add(Dense(3, input_shape=(9,))),
      ValueError, r"input_shape \(9,\).*\(3,\)"),
     ("a layer of another shape", lambda m: Sequential([fn.Input((7,)), m.layers[0]]),

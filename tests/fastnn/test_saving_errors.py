@@ -193,8 +193,8 @@ def _set(place, key, value):
 
 
 DAMAGE = {
-    "newer": (lambda told, t: _set(told, "version", 3), "format 3 of a newer fastnn, where this one reads format 2"),
-    "older": (lambda told, t: _set(told, "version", 1), "format 1 of an older fastnn, where this one reads format 2"),
+    "newer": (lambda told, t: _set(told, "version", 4), "format 4 of a newer fastnn, where this one reads format 3"),
+    "older": (lambda told, t: _set(told, "version", 1), "format 1 of an older fastnn, where this one reads format 3"),
     "lacks": (lambda told, t: told.pop("seed"), "damaged: its description lacks 'seed'"),
     "layer": (lambda told, t: _set(told["layers"][0], "class_name", "Dens"), "unknown layer 'Dens': did you mean"),
     "config": (lambda told, t: _set(told["layers"][0]["config"], "units", -2), "units must be at least 1"),

@@ -110,9 +110,7 @@ def test_flatten(backend):
 
 
 def test_input_says_the_shape(backend):
-    x = rng.standard_normal((4, 3)).astype(np.float32)
-    assert np.array_equal(Input((3,))(x), x)
-    for given in (Input((3,)), Input(3), Input(shape=[3]), Input(input_shape=(3,))):
+    for given in (Input((3,)), Input(3), Input(shape=[3])):
         model = Sequential([given, Dense(2)])
         assert model.built
         assert model.input_shape == (3,)
@@ -170,7 +168,6 @@ def test_masks_follow_from_seed_step_and_layer_alone(backend):
         Activation("gelu", name="two", input_shape=(2, 3)),
         Flatten(input_shape=(2, 3)),
         Dropout(0.3, seed=5, name="four"),
-        Input((4, 5)),
     ],
 )
 def test_round_trip(layer):
