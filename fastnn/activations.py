@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from fastnn.errors import suggest
+from fastnn.errors import number_in, suggest
 from fastnn.kernels.contract import ELEMENTWISE, NEEDS_Z
 
 DEFAULT_ALPHA = {"leaky_relu": 0.2, "elu": 1.0}  # Keras' slopes
@@ -13,17 +14,29 @@ NAMES = (*ELEMENTWISE, "softmax")
 
 
 class Activation:
-    """y = f(z), one of linear, step, sigmoid, tanh, relu, leaky_relu, elu, gelu, silu, softplus, softmax.
+    """y = f(z), element by element; softmax over the last axis. The name may be in any case.
 
-    `alpha` is the slope of leaky_relu for z < 0 (0.2) or the factor of elu (1.0). GELU is the exact one,
-    z times the standard normal distribution function. Raises ValueError for an unknown name.
+        linear      z                                   leaky_relu  z if z > 0 else alpha z, alpha = 0.2
+        step        1 if z >= 0 else 0                  elu         z if z > 0 else alpha (exp(z) - 1), alpha = 1
+        sigmoid     1 / (1 + exp(-z))                   gelu        z Phi(z), Phi the normal distribution function
+        tanh        tanh(z)                             silu        z sigmoid(z), also called swish
+        relu        max(z, 0)                           softplus    log(1 + exp(z))
+        softmax     exp(z) / sum of exp(z), from z minus its maximum
+
+    alpha: at least 0, for leaky_relu and elu alone. Raises TypeError, ValueError.
     """
 
     def __init__(self, name: str, alpha: float | None = None) -> None:
-        if name not in NAMES:
+        if not isinstance(name, str):
+            raise TypeError(f"activation must be a name such as 'relu', got {name!r}")
+        self.name = {"swish": "silu"}.get(name.lower(), name.lower())
+        if self.name not in NAMES:
             raise suggest("activation", name, NAMES)
-        self.name = name
-        self.alpha = DEFAULT_ALPHA.get(name, 0.0) if alpha is None else float(alpha)
+        self.alpha = DEFAULT_ALPHA.get(self.name, 0.0)
+        if alpha is not None:
+            if self.name not in DEFAULT_ALPHA:
+                raise ValueError(f"alpha is for {' and '.join(DEFAULT_ALPHA)}, got alpha={alpha!r} for {name!r}")
+            self.alpha = number_in("alpha", alpha, 0, math.inf, open_high=True)
 
     @property
     def in_place(self) -> bool:
@@ -46,16 +59,15 @@ class Activation:
 
 
 def get(identifier: Any) -> Activation:
-    """Return the activation of that name, in any case, or that `serialize` described; None stands for linear."""
+    """Return the activation of that name, in any case, or that `serialize` described; None stands for linear.
+
+    Raises TypeError, ValueError.
+    """
     if isinstance(identifier, Activation):
         return identifier
-    if identifier is None:
-        return Activation("linear")
     if isinstance(identifier, Mapping):
         return Activation(**identifier)
-    if not isinstance(identifier, str):
-        raise TypeError(f"activation must be a name such as 'relu', got {identifier!r}")
-    return Activation({"swish": "silu"}.get(identifier.lower(), identifier.lower()))
+    return Activation("linear" if identifier is None else identifier)
 
 
 def serialize(activation: Activation) -> str | dict[str, Any]:

@@ -217,8 +217,8 @@ class ModelCheckpoint(_Monitor):
     """
 
     def __init__(
-        self, filepath: str | os.PathLike[str], monitor: str = "val_loss", save_best_only: bool = False,
-        mode: str = "auto", verbose: int = 0,
+        self, filepath: str | os.PathLike[str], monitor: str = "val_loss", verbose: int = 0,
+        save_best_only: bool = False, *, mode: str = "auto",
     ) -> None:
         super().__init__(monitor, mode)
         self.filepath = os.fspath(filepath)

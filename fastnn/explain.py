@@ -14,9 +14,9 @@ import numpy as np
 from fastnn.capture import Launch, Port
 from fastnn.errors import positive_int
 from fastnn.kernels.host import HostBackend
-from fastnn.memory import Block
 from fastnn.program import Program
 from fastnn.steps import PENALTY, Feed
+from fastnn.trainer import training
 
 REPEATS = 200
 SECONDS = 0.03  # for each kernel, at most
@@ -113,21 +113,14 @@ def on_noise(model: Any, rows: int) -> Iterator[Any]:
     if step.replay is None:
         yield None
         return
-    kept = [block.flat.copy() for block in _state(model)]
-    _load_noise(model, step.feed, rows)
-    try:
-        yield step
-    finally:
-        for block, values in zip(_state(model), kept, strict=True):
-            block.flat[...] = values
-        step.feed.fault[0] = 0
-        step.feed.clear()
-
-
-def _state(model: Any) -> list[Block]:
-    for block in model.blocks():
-        block.write()
-    return model.blocks()
+    with training(model) as feed:
+        backup = model.steps.backup
+        backup.take()
+        _load_noise(model, feed, rows)
+        try:
+            yield step
+        finally:
+            backup.restore()
 
 
 def _load_noise(model: Any, feed: Feed, rows: int) -> None:

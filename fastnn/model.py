@@ -14,7 +14,7 @@ import numpy as np
 
 from fastnn import backends, losses, metrics, optimizers, random
 from fastnn.capture import Eager, Ops, naming
-from fastnn.checks import as_samples, check_dtype, check_result
+from fastnn.checks import as_samples, check_dtype, check_result, unbuilt_if_refused
 from fastnn.errors import positive_int, suggest
 from fastnn.layers import Input, Layer, Parameter
 from fastnn.layers.base import assign_all, check_shape, in_use, side_by_side
@@ -112,13 +112,9 @@ class Sequential:
         if not self.layers:
             raise ValueError("the model has no layers; add some first")
         shape = check_shape("input_shape", input_shape)
-        fresh = [layer for layer in self.layers if not layer.built]
-        try:
+        with unbuilt_if_refused(self):
             for layer in self.layers:
                 shape = self._build_layer(layer, shape)
-        except Exception:
-            self.unbuild(fresh)
-            raise
         self.built = True
 
     def unbuild(self, layers: list[Layer]) -> None:

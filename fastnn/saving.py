@@ -128,12 +128,12 @@ def _plain(what: str, serialize: Callable[[Any], dict[str, Any]], thing: Any) ->
 
 def _tensors(model: Sequential) -> dict[str, np.ndarray]:
     """The arrays of a model, under their names in a file. Raises ValueError where two have one name."""
-    names = {id(p): f"{layer.name}/{p.name}" for layer in model.layers for p in layer.parameters}
-    named = [(names[id(p)], p.value) for p in model.parameters]
+    names = {p: f"{layer.name}/{p.name}" for layer in model.layers for p in layer.parameters}
+    named = [(names[p], p.value) for p in model.parameters]
     if _has_slots(model):
         for p, slots in zip(model.trainable_parameters, model.optimizer.slots, strict=True):
             kept = zip(model.optimizer.slot_names(), slots, strict=True)
-            named += [(f"optimizer/{names[id(p)]}/{slot_name}", slot) for slot_name, slot in kept if slot is not None]
+            named += [(f"optimizer/{names[p]}/{slot_name}", slot) for slot_name, slot in kept if slot is not None]
     tensors: dict[str, np.ndarray] = {}
     for name, array in named:
         if name in tensors:
@@ -144,9 +144,7 @@ def _tensors(model: Sequential) -> dict[str, np.ndarray]:
 
 def _has_slots(model: Sequential) -> bool:
     """True when the next fit would go on with what the optimizer keeps, rather than begin anew for other weights."""
-    trained = model.trainable_parameters
-    before = trained if model._trained is None else model._trained
-    return model.ready and list(map(id, trained)) == list(map(id, before)) and model.optimizer.fits(trained)
+    return model.ready and not model.begins_anew and model.optimizer.fits(model.trainable_parameters)
 
 
 def _replace(path: str, data: bytes) -> None:

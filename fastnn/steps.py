@@ -172,7 +172,6 @@ class Steps:
         self.feeds = {kind: Feed() for kind in ("train", "test", "predict")}
         self.backup = Backup(model)
         self.trained: list[Any] | None = None  # the parameters that these steps change, once that was settled
-        self.in_training = False
         self._shuffle: random.Shuffle | None = None
         self.lock = threading.RLock()  # of the feeds
         self._made = functools.lru_cache(KEPT)(self._make)
@@ -180,7 +179,7 @@ class Steps:
 
     def freed(self) -> None:
         """In a forked child: what other threads did with them, they do no more."""
-        self.lock, self.in_training = threading.RLock(), False
+        self.lock = threading.RLock()
         for feed in self.feeds.values():
             feed.busy = False
 

@@ -83,7 +83,7 @@ def fit(
                 hooks.on_epoch_begin(epoch)
                 self.prepare_training()  # the hook may have changed what is trainable
                 bar.begin_epoch(epoch)
-                with _Training(self):
+                with training(self):
                     logs = _train_epoch(self, x, y, batch_size, shuffle, bar, hooks, epoch)
                 if validation is not None and (epoch + 1) % validation_freq == 0:
                     measured = passes.evaluate(self, validation[0], validation[1], validation_batch, hooks)
@@ -148,7 +148,7 @@ def train_on_batch(self: Any, x: Any, y: Any, *, return_dict: bool = False) -> A
     x, y = as_pair(self, x, y)
     rows = len(x)
     self.prepare_training()
-    with _Training(self):
+    with training(self):
         backup = self.steps.backup
         backup.take()
         passes.load(self, "train", x, y, 1)
@@ -169,7 +169,7 @@ def _must_be_compiled(model: Any) -> None:
 
 
 def _must_be_free(model: Any) -> None:
-    if model.steps.in_training:
+    if model.steps.feeds["train"].busy:
         raise RuntimeError("the model is being trained: a batch hook or another thread must not train it meanwhile")
 
 
@@ -182,21 +182,19 @@ def _in_fit(model: Any) -> Iterator[None]:
         model.in_fit = 0
 
 
-class _Training:
-    """Keeps others from the arrays of a pass until it is over; afterwards the user's data are let go."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.steps = model, model.steps
-
-    def __enter__(self) -> None:
-        with self.steps.lock:
-            _must_be_free(self.model)
-            self.steps.in_training = True
-
-    def __exit__(self, *error: Any) -> None:
-        with self.steps.lock:
-            self.steps.feeds["train"].clear()
-            self.steps.in_training = False
+@contextlib.contextmanager
+def training(model: Any) -> Iterator[Any]:
+    """Keep others from the arrays of a pass of training until it is over; then the user's data are let go."""
+    steps, feed = model.steps, model.steps.feeds["train"]
+    with steps.lock:
+        _must_be_free(model)
+        feed.busy = True
+    try:
+        yield feed
+    finally:
+        with steps.lock:
+            feed.busy = False
+            feed.clear()
 
 
 def _listed(callbacks: Any) -> list[Any]:

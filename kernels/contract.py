@@ -57,27 +57,37 @@ class Kernel:
         return tuple(array.name for array in self.arrays) + tuple(name for name, _ in self.scalars)
 
 
+_LINE = re.compile(
+    r"(\w+)\s+([^;]*?)\s*->\s*([^;]*?)\s*;"  # name, arrays in, arrays out
+    r"(?:((?:\s*\w+:(?:int|float|double))+)\s*;)?"  # scalars, if any
+    r"\s*split\s+(rows|params|slabs|single)(?:\s+(\w+))?"  # how it is shared, and by the rows of which array
+)
 _ARRAY = re.compile(r"(\+?)(\w+)\[([A-Z1-9,]*)\]:?(int|double|)(\??)")
 
 
 def parse(line: str) -> Kernel:
-    """The kernel that a line of the table describes. Raises ValueError for what cannot be read."""
-    signature, *scalars, split = (part.strip() for part in line.split(";"))
-    name, signature = signature.split(maxsplit=1)
-    inputs, outputs = signature.split("->")
-    arrays = []
-    for text, writes in [(t, False) for t in inputs.split()] + [(t, True) for t in outputs.split()]:
-        match = _ARRAY.fullmatch(text)
-        if match is None:
-            raise ValueError(f"kernel {name}: cannot read the argument {text!r}")
-        plus, argument, axes, element, optional = match.groups()
-        reads = not writes or bool(plus)
-        arrays.append(Array(argument, tuple(axes.split(",")), element or "real", bool(optional), reads, writes))
-    pairs = [text.split(":") for text in scalars[0].split()] if scalars else []
-    _, how, *owner = split.split()
+    """The kernel that a line of the table describes. Raises TypeError, ValueError for what cannot be read."""
+    if not isinstance(line, str):
+        raise TypeError(f"line must be a line of the kernels' table, got {line!r}")
+    match = _LINE.fullmatch(line.strip())
+    if match is None:
+        raise ValueError(f"line must be like 'name x[N,F] -> y[N,F] ; scale:float ; split rows y', got {line!r}")
+    name, inputs, outputs, scalars, split, owner = match.groups()
+    arrays = [_array(name, text, writes=False) for text in inputs.split()]
+    arrays += [_array(name, text, writes=True) for text in outputs.split()]
     names = [array.name for array in arrays]
-    place = names.index(owner[0]) if owner else -1
-    return Kernel(name, tuple(arrays), tuple((n, kind) for n, kind in pairs), how, place)
+    if (split == "single") != (owner is None) or owner not in (None, *names):
+        raise ValueError(f"kernel {name}: split must name one of its arrays, or be single, got {split} {owner or ''}")
+    pairs = tuple((scalar, kind) for scalar, kind in (text.split(":") for text in (scalars or "").split()))
+    return Kernel(name, tuple(arrays), pairs, split, names.index(owner) if owner else -1)
+
+
+def _array(kernel: str, text: str, writes: bool) -> Array:
+    match = _ARRAY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"kernel {kernel}: cannot read the argument {text!r}")
+    plus, argument, axes, element, optional = match.groups()
+    return Array(argument, tuple(axes.split(",")), element or "real", bool(optional), not writes or bool(plus), writes)
 
 
 def read(table: str) -> dict[str, Kernel]:

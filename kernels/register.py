@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 
 from fastnn.kernels import numpy_ as reference
-from fastnn.kernels.contract import KERNELS, Kernel, parse
+from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel, parse
 from fastnn.kernels.cupy_ import texts
 
 
@@ -43,7 +43,9 @@ def register(line: str, numpy: Callable, numba: Callable | None = None, cupy: st
 
 
 def unregister(name: str) -> None:
-    """Take a kernel of your own out of the table."""
+    """Take a kernel of your own out of the table. Raises ValueError for any other name."""
+    if name in BUILT_IN or name not in KERNELS:
+        raise ValueError(f"name must be that of a kernel you registered, got {name!r}")
     del KERNELS[name]
     delattr(reference, name)
     texts.remove_source(name)

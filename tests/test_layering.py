@@ -24,7 +24,7 @@ TEXTS = sorted(
 
 # Import name -> the only folders that may import it; a test of one backend lies under the same folder name.
 OWNERS = {"numba": "kernels/numba_", "llvmlite": "kernels/numba_", "cupy": "kernels/cupy_", "kernels": None}
-EXTRAS = ["numba", "llvmlite", "cupy", "matplotlib", "sklearn", "PIL", "tqdm", "onnx", "mpi4py"]
+EXTRAS = ["numba", "llvmlite", "cupy", "matplotlib", "tqdm"]
 MACHINE_PATH = re.compile(r"(?<![\w.:/-])(?:/(?:home|root|Users|work)/|[A-Za-z]:\\+Users\\+)\w")
 
 

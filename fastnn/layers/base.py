@@ -39,6 +39,9 @@ class Parameter:
         """The array that backward writes; under capture a buffer."""
         return _now(self._gradients, self._index)
 
+    def __repr__(self) -> str:
+        return f"<Parameter {self.name!r} {self.shape} {self.block.dtype}>"
+
     def numpy(self) -> np.ndarray:
         """A copy of the value."""
         self.block.read()
@@ -177,14 +180,14 @@ class Layer(Configurable):
         """Run the layer now on a batch, shape (N, ...); builds it on first use."""
         from fastnn import backends
         from fastnn.capture import Eager
+        from fastnn.checks import as_array
 
-        x = np.ascontiguousarray(x, self.dtype)
-        if x.ndim < 1 or len(x) == 0:
-            raise ValueError(f"x must be a batch of at least one row, got shape {x.shape}")
+        x = np.ascontiguousarray(as_array(x, "x"), self.dtype)
         if self.built and x.shape[1:] != self.input_shape:
             raise ValueError(f"x must have shape (N, {', '.join(map(str, self.input_shape))}), got {x.shape}")
-        self.ensure_built(x.shape[1:])
-        return self.forward(Eager(backends.get(), self.dtype), x, training)
+        with in_use:
+            self.ensure_built(x.shape[1:])
+            return self.forward(Eager(backends.get(), self.dtype), x, training)
 
 
 def assign_all(parameters: Sequence[Parameter], weights: Any) -> None:

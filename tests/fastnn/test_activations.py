@@ -37,12 +37,12 @@ def test_names_work_in_any_case(name):
 
 def test_other_names():
     assert activations.get(None).name == "linear"
-    assert activations.get("swish").name == activations.get("Swish").name == "silu"
+    assert activations.get("swish").name == activations.get("Swish").name == Activation("swish").name == "silu"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_round_trip(name):
-    for activation in (Activation(name), Activation(name, alpha=0.7)):
+    for activation in (Activation(name), *([Activation(name, alpha=0.7)] if name in activations.DEFAULT_ALPHA else [])):
         again = activations.get(activations.serialize(activation))
         assert (again.name, again.alpha) == (activation.name, activation.alpha)
 
@@ -52,6 +52,22 @@ def test_an_unknown_name_is_named_with_the_nearest():
         activations.get("relo")
     with pytest.raises(TypeError, match="activation must be a name such as 'relu', got 3"):
         activations.get(3)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "name", "alpha"),
+    [
+        (ValueError, r"alpha must be in \[0, inf\), got -0.5", "leaky_relu", -0.5),  # y would not tell the sign of z
+        (ValueError, r"alpha must be in \[0, inf\), got nan", "elu", float("nan")),
+        (TypeError, "alpha must be a number, got 'x'", "elu", "x"),
+        (ValueError, "alpha is for leaky_relu and elu, got alpha=0.3 for 'relu'", "relu", 0.3),
+    ],
+)
+def test_an_alpha_that_does_not_fit_is_refused(error, message, name, alpha):
+    with pytest.raises(error, match=message):
+        Activation(name, alpha)
+    with pytest.raises(error, match=message):
+        activations.get({"name": name, "alpha": alpha})
 
 
 def test_what_needs_z_is_not_computed_in_place():

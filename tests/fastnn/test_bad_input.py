@@ -121,7 +121,7 @@ REFUSED = [
     ("dropout of less than none", lambda m: layers.Dropout(-0.1), ValueError, "rate must be in"),
     ("text for a rate", lambda m: layers.Dropout("half"), TypeError, "rate must be a number"),
     ("an initializer of another shape", lambda m: m.add(Own(lambda shape: np.ones(3))), ValueError, r"shape \(2, 3\)"),
-    ("a call on no batch", lambda m: m.layers[0](np.ones((0, 4))), ValueError, "x must be a batch"),
+    ("a call on no batch", lambda m: m.layers[0](np.ones((0, 4))), ValueError, "x must have at least one row"),
     ("a call on other samples", lambda m: m.layers[0](np.ones((2, 5))), ValueError, r"x must have shape \(N, 4\)"),
     # --- compile ---
     ("no loss", lambda m: m.compile("sgd"), ValueError, "loss must be a name"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -96,3 +97,37 @@ def test_layers_may_be_unfrozen_between_epochs(backend):
     model.fit(X, Y, epochs=2, verbose=0, callbacks=[Unfreeze()])
     assert np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[1], model.get_weights()[0])
+
+
+def test_a_step_is_not_explained_while_the_model_trains(backend):
+    class Explain(cb.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            with pytest.raises(RuntimeError, match="the model is being trained"):
+                self.model.explain(8)
+
+    model, twin = linear(), linear()
+    model.fit(X, Y, verbose=0, callbacks=[Explain()])
+    twin.fit(X, Y, verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), twin.get_weights(), strict=True))
+
+
+def test_a_layer_called_by_another_thread_does_not_disturb_training(backend):
+    def trained(disturb):
+        model = fn.Sequential([fn.layers.Dense(9, "tanh", input_shape=(6,)), fn.layers.Dense(2)], seed=1)
+        model.compile("sgd", "mse", run_eagerly=True)
+        over = threading.Event()
+
+        def call():
+            while disturb and not over.is_set():
+                model.layers[0](X[:3])
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        try:
+            model.fit(X, Y, batch_size=5, epochs=20, verbose=0)
+        finally:
+            over.set()
+            thread.join()
+        return b"".join(w.tobytes() for w in model.get_weights())
+
+    assert trained(True) == trained(False)

@@ -59,6 +59,30 @@ def test_what_is_no_array_is_refused(argument):
         contract.parse(f"f {argument} -> y[N] ; split rows y")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "f x[N] -> y[N] ; split colums y",
+        "f x[N] -> y[N] ; b:flaot ; split rows y",
+        "f x[N] -> y[N] ; rows y",
+        "f x[N] -> y[N] ; split rows q",
+        "f x[N] -> y[N] ; split rows",
+        "f x[N] -> y[N] ; split single y",
+        "f x[N] y[N] ; split rows y",
+        "f",
+        "",
+    ],
+)
+def test_what_is_no_line_of_the_table_is_refused(line):
+    with pytest.raises(ValueError, match=r"line must be like|kernel f: split must name"):
+        contract.parse(line)
+
+
+def test_a_line_is_text():
+    with pytest.raises(TypeError, match="line must be a line of the kernels' table, got 3"):
+        contract.parse(3)
+
+
 def test_a_line_reads_like_a_signature():
     kernel = contract.parse("f x[N,I] ids[N]:int? sums[K]:double -> +w[I] y[N] ; rate:float steps:int ; split rows y")
     assert kernel.arguments == ("x", "ids", "sums", "w", "y", "rate", "steps")

@@ -137,6 +137,13 @@ def test_what_does_not_fit_is_refused():
     assert "scaled_cube" not in KERNELS
 
 
+@pytest.mark.parametrize("name", ["dense", "scaled_cub", 3])
+def test_only_a_kernel_of_ones_own_is_taken_out(name):
+    with pytest.raises(ValueError, match=f"name must be that of a kernel you registered, got {name!r}"):
+        unregister(name)
+    assert "dense" in KERNELS
+
+
 def test_cuda_text_with_other_arguments_leaves_nothing_behind():
     text = 'extern "C" __global__ void scaled_cube(const REAL* x, REAL* y, REAL factor, int64 N) {}'
     with pytest.raises(TypeError, match=r"cupy must define .*REAL factor, int64 N, int64 F\); got .*int64 N\)"):

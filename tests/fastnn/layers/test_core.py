@@ -194,7 +194,9 @@ def test_round_trip(layer):
         (TypeError, "rate must be a number, got 'half'", lambda: Dropout("half")),
         (ValueError, "seed must be at least 0, got -1", lambda: Dropout(0.5, seed=-1)),
         (TypeError, "shape must be a tuple of positive integers such as", lambda: Input()),
-        (ValueError, r"x must be a batch of at least one row, got shape \(0, 3\)", lambda: Dense(2)(np.ones((0, 3)))),
+        (ValueError, r"x must have at least one row, got shape \(0, 3\)", lambda: Dense(2)(np.ones((0, 3)))),
+        (TypeError, "x must be an array of numbers, got dtype complex128", lambda: Dense(2)(np.ones((1, 3)) * 1j)),
+        (TypeError, "x must be an array of numbers, got dtype <U", lambda: Dense(2)(["abc"])),
         (ValueError, r"Dense needs samples with at least one axis; got shape \(\)", lambda: Dense(2)(np.ones(3))),
     ],
 )
