@@ -1,4 +1,4 @@
-"""fastnn: small and medium neural networks, trained fast, by the names of Keras.
+"""fastnn: small and medium neural networks, trained fast, under Keras' names.
 
 One piece of layer and optimizer code runs on NumPy (to be read), on Numba (native code) or on CuPy, chosen by a flag.
 """
@@ -25,15 +25,16 @@ from fastnn import (  # noqa: E402
     utils,
 )
 from fastnn.backends import backend, set_threads, use  # noqa: E402
+from fastnn.errors import DeviceError, NonFiniteError  # noqa: E402
 from fastnn.history import History  # noqa: E402
 from fastnn.kernels.precision import use_tf32  # noqa: E402
 from fastnn.layers import Input  # noqa: E402
 from fastnn.model import Sequential  # noqa: E402
 from fastnn.saving import load_model  # noqa: E402
-from fastnn.trainer import NonFiniteError  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = [
+    "DeviceError",
     "History",
     "Input",
     "NonFiniteError",

@@ -12,7 +12,7 @@ from fastnn.errors import DeviceError
 LEAST = 15e-6  # seconds: about what a GPU takes for the launches of a step, whatever their size
 
 
-def gpu() -> str:
+def why_no_gpu() -> str:
     """Why no GPU can be used; empty where one can."""
     if not backends.available().get("cupy"):
         return "CuPy is not installed"
@@ -33,7 +33,7 @@ def choose(model: Any, rows: int) -> None:
     The model keeps the reason as `why_backend`. Weights, optimizer and random numbers are not touched.
     """
     model.automatic = False
-    here, missing = model.backend.name, gpu()
+    here, missing = model.backend.name, why_no_gpu()
     if missing:
         model.why_backend = f"{here}: {missing}"
         return

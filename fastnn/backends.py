@@ -1,7 +1,8 @@
 """Backends by name: what runs the kernels, how it is chosen, and why.
 
 `use("numba")` chooses for the whole process, `with backend("numpy"):` for a block, `Sequential(backend=...)` for a
-model, the variable FASTNN_BACKEND for who says nothing. A model carries its backend; it is never guessed from arrays.
+model, the variable FASTNN_BACKEND when nothing else is said. A model carries its backend; it is never guessed from
+arrays.
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ def is_auto(name: str | None = None) -> bool:
 
 
 def use(name: str) -> None:
-    """Choose the backend of models that are made from now on: "numpy", "numba" or "auto". `with backend` goes before.
+    """Choose the backend of models that are made from now on: "numpy", "numba", "cupy" or "auto".
 
-    Raises ValueError for an unknown name and ImportError, with the install line, for one that is not installed.
+    `with backend(...)` takes precedence. Raises ValueError for an unknown name, ImportError, with the install line, for
+    one that is not installed, and DeviceError for "cupy" where no GPU can be used.
     """
     global _used
     _used = _check(name)
@@ -101,7 +103,7 @@ def get(name: str | None = None) -> Any:
     return _load(auto()[0] if name == "auto" else name)
 
 
-def on_host() -> Any:
+def fastest_on_host() -> Any:
     """The fastest backend that needs no GPU."""
     return _load("numba" if available()["numba"] else "numpy")
 

@@ -146,7 +146,7 @@ class Launch:
         self.args: list[Any] = [*arrays, *args[count:]]
         owner = self.args[kernel.owner] if kernel.owner >= 0 else None
         self.count = 1 if owner is None else len(owner)
-        self.bound: Any = None  # what a backend keeps for launching the same again
+        self.bound: Any = None  # the backend's packed form, which the next launch uses again
 
     @property
     def arrays(self) -> list[np.ndarray | Port | None]:

@@ -114,7 +114,7 @@ def examine() -> dict[str, Any]:
             "auto": name,
             "why": why,
             "in_force": backends.current(),
-            "no_gpu": automatic.gpu(),
+            "no_gpu": automatic.why_no_gpu(),
         },
         "cpu": cpu(),
         "kernel_cache": kernel_cache(),

@@ -11,6 +11,10 @@ class DeviceError(RuntimeError):
     """There is no GPU that can be used; the message says why, and what would help."""
 
 
+class NonFiniteError(FloatingPointError):
+    """Data, loss or weights were NaN or infinite: training stopped, with the weights of the step before."""
+
+
 def suggest(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for an unknown `name` of some `kind` ("optimizer", "loss", ...), with the nearest match.
 

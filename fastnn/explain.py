@@ -94,7 +94,7 @@ def explain(model: Any, batch_size: int = 32) -> Explanation:
     """Measure a training step of a compiled and built model; weights and optimizer come back as they were."""
     from fastnn.doctor import ceilings
 
-    if not model.ready or not model.built:
+    if not model.compiled or not model.built:
         raise ValueError("the model must be compiled and have its weights: call compile, then build or fit")
     rows = positive_int("batch_size", batch_size)
     with on_noise(model, rows) as step:

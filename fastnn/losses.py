@@ -61,13 +61,16 @@ class Loss(Configurable):
         from fastnn.capture import Eager
         from fastnn.checks import as_array, as_labels
 
-        y = np.ascontiguousarray(y_pred, np.float64)
+        y = np.ascontiguousarray(as_array(y_pred, "y_pred"), np.float64)
         y = y.reshape(len(y), -1)
         ops, values = Eager(backends.get("numpy"), np.float64), np.empty(len(y))
         if self.integer_labels:
             target = as_labels(as_array(y_true, "y_true"), y.shape[1], "y_true").reshape(-1)
         else:
-            target = self.smooth(ops, np.ascontiguousarray(y_true, np.float64).reshape(y.shape))
+            given = np.ascontiguousarray(as_array(y_true, "y_true"), np.float64)
+            if given.size != y.size or len(given) != len(y):
+                raise ValueError(f"y_true must have the shape of y_pred, {np.shape(y_pred)}, got {given.shape}")
+            target = self.smooth(ops, given.reshape(y.shape))
         if self.from_logits:
             self.compute_from_logits(ops, y, target, np.empty_like(y), values, None, 1.0)
         else:
@@ -111,7 +114,7 @@ class BinaryCrossentropy(_Crossentropy):
     """-mean_f [t log p + (1 - t) log(1 - p)] with p = y, or p = sigmoid(y) when `from_logits`.
 
     With a sigmoid as last activation it is computed from the logits, stable for any size of them. From
-    probabilities, p is kept 1e-7 from 0 and 1, as in Keras. `label_smoothing` s replaces t by t (1 - s) + s / 2.
+    probabilities, p is clipped to [1e-7, 1 - 1e-7], as in Keras. `label_smoothing` s replaces t by t (1 - s) + s / 2.
     """
 
     kernel, logits_kernel, head = "binary_crossentropy", "sigmoid_crossentropy", "sigmoid"
@@ -124,7 +127,7 @@ class CategoricalCrossentropy(_Crossentropy):
     """-sum_f t_f log p_f with p = y, or p = softmax(y) when `from_logits`; t one-hot or a distribution.
 
     With a softmax as last activation it is computed from the logits, stable for any size of them. From
-    probabilities, p is kept 1e-7 from 0 and 1. `label_smoothing` s replaces t by t (1 - s) + s / F.
+    probabilities, p is clipped to [1e-7, 1 - 1e-7]. `label_smoothing` s replaces t by t (1 - s) + s / F.
     """
 
     kernel, logits_kernel, head = "categorical_crossentropy", "softmax_crossentropy", "softmax"

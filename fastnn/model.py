@@ -28,9 +28,9 @@ class Sequential:
     """A network of layers in a row.
 
     layers: any number of layers; more come with `add`. backend: "numpy", "numba", "cupy", "auto" or None for the one
-    in force; with "auto" the first `fit` measures whether a GPU is worth it, and `why_backend` tells. seed: an int in
-    [0, 2**63) from which first weights, shuffles and dropout masks follow, bit for bit on every backend; None draws
-    one, which `model.seed` tells. dtype: "float32" or "float64".
+    in force; with "auto" the first `fit` measures whether a GPU is worth it, and `why_backend` gives the reason. seed:
+    an int in [0, 2**63) from which first weights, shuffles and dropout masks follow, bit for bit on every backend; None
+    draws one and keeps it in `model.seed`. dtype: "float32" or "float64". Raises TypeError, ValueError.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Sequential:
         self.built = False
         self.steps = Steps(self)
         self.stop_training = False
-        self.in_fit = 0  # id(self) meanwhile: a copy that a callback makes is not
+        self.in_fit = 0  # id(self) during fit; a copy that a callback makes has another id, so it is free
         self.optimizer: Any = None
         self.loss: Any = None
         self.metrics: list[metrics.Metric] = []
@@ -265,7 +265,7 @@ class Sequential:
             raise ValueError("the model has no weights yet: give input_shape to the first layer, or call build or fit")
 
     def to(self, backend: str) -> Sequential:
-        """Go on on another backend; weights, optimizer state and random numbers stay. Returns the model."""
+        """Move the model to another backend; weights, optimizer state and random numbers stay. Returns the model."""
         self._must_not_be_in_fit("go to another backend")
         self.backend, self.automatic, self.why_backend = backends.get(backend), backends.is_auto(backend), ""
         for block in self.blocks():
@@ -342,16 +342,17 @@ class Sequential:
         self.optimizer.build(trained)
         self._trained = self.steps.trained = trained
 
+    # Written in trainer.py, so that this file is about the network itself.
     fit, evaluate, predict, train_on_batch = fit, evaluate, predict, train_on_batch
 
     def warmup(self, batch_size: int = 32) -> None:
         """Compile ahead all that training in batches of this size runs, shuffled or in order.
 
-        `fit` does it by and by, and keeps it on disk.
+        `fit` compiles as it goes; what was compiled is kept on disk.
 
         Raises ValueError before the model is compiled and built, TypeError or ValueError for a bad `batch_size`.
         """
-        if not self.ready or not self.built:
+        if not self.compiled or not self.built:
             raise ValueError("the model must be compiled and have its weights: call compile, then build or fit")
         rows = positive_int("batch_size", batch_size)
         self.prepare_training()
@@ -373,7 +374,7 @@ class Sequential:
         save_model(self, path)
 
     @property
-    def ready(self) -> bool:
+    def compiled(self) -> bool:
         """True once compiled."""
         return self.optimizer is not None
 

@@ -30,7 +30,7 @@ class Optimizer(Configurable):
     def __init__(self, learning_rate: Any) -> None:
         self.learning_rate = learning_rate
         self.iterations = 0
-        self._count = 0  # of the parameters that something is kept for
+        self._count = 0  # how many parameters have slots
         self.blocks: list[Block | None] = []  # for each of `slot_names`, with an array for each parameter
 
     @property
@@ -126,6 +126,8 @@ class Optimizer(Configurable):
 
 class SGD(Optimizer):
     """w -= rate g. With momentum m: v = m v - rate g and w += v, or w += m v - rate g with Nesterov's form.
+
+    The rate is inside v, as in Keras; PyTorch multiplies v by it, which differs once the rate changes.
 
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013.
     """
@@ -237,7 +239,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, and w -= rate weight_decay w beside it instead of in the gradient.
+    """Adam with decoupled decay: each step also does w -= rate weight_decay w, instead of adding it to the gradient.
 
     Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn.callbacks import CallbackList
 from fastnn.capture import Port
+from fastnn.errors import NonFiniteError
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.memory import Shape, on_host
 from fastnn.steps import BAD_INPUT, PENALTY, Step, Steps
@@ -18,10 +19,6 @@ SLICE_SECONDS = 0.05
 ADVICE = ": try a smaller learning rate"
 
 Logs = dict[str, float]
-
-
-class NonFiniteError(FloatingPointError):
-    """Data, loss or weights were NaN or infinite: training stopped, with the weights of the step before."""
 
 
 def cut(steps: Steps, kind: str, rows: int, batch_size: int, ordered: bool) -> list[tuple[Any, int]]:
@@ -106,7 +103,7 @@ def _raise_fault(step: Any, during: str) -> None:
     raise NonFiniteError(f"the loss is NaN or infinite at {where}{kept}")
 
 
-def measured(model: Any, kind: str, batch_size: int) -> Logs:
+def means(model: Any, kind: str, batch_size: int) -> Logs:
     """Means over the steps of the pass that are done; all but the last one took `batch_size` rows."""
     feed = model.steps.feeds[kind]
     steps, _, rows = feed.clock.tolist()
@@ -138,8 +135,8 @@ def evaluate(model: Any, x: Any, y: Any, batch_size: int, hooks: CallbackList) -
                     hooks.on_test_batch_begin(int(feed.clock[POSITION]))
                 run(model, step, size, " of the evaluation")
                 if hooks.wants_test_batches:
-                    hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, measured(model, "test", batch_size))
-        logs = measured(model, "test", batch_size)
+                    hooks.on_test_batch_end(int(feed.clock[POSITION]) - 1, means(model, "test", batch_size))
+        logs = means(model, "test", batch_size)
     hooks.on_test_end(logs)
     return logs
 

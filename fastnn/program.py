@@ -19,7 +19,7 @@ class Program:
 
     def __init__(self, launches: Sequence[Launch], rows: int, clock: np.ndarray, fault: np.ndarray) -> None:
         self.rows, self.clock, self.fault = rows, clock, fault
-        self.recorded = list(launches)  # the order for who needs no phases
+        self.recorded = list(launches)  # in order, for backends without phases
         earlier: list[tuple[Launch, int]] = []
         for launch in launches:
             phase = max((p + (not _row_by_row(launch, e)) for e, p in earlier if depends(launch, e)), default=0)

@@ -19,8 +19,8 @@ from fastnn.errors import positive_int
 from fastnn.kernels.contract import ITERATION, KERNELS
 from fastnn.kernels.numpy_ import random as reference
 
-SLOTS = 64
-"""Streams per layer. The first SLOTS streams are the library's own, the next are layer 0's, and so on."""
+STREAMS_PER_LAYER = 64
+"""Streams per layer. The first STREAMS_PER_LAYER streams are the library's own, the next are layer 0's, and so on."""
 
 SHUFFLE_STREAM = 0
 """The order of the rows; its step is the epoch."""
@@ -32,15 +32,15 @@ TRUNCATED_STDDEV = 0.87962566103423978
 def stream_of(layer_index: int, slot: int) -> int:
     """Return the stream of one use of random numbers (a weight, a dropout mask) in one layer.
 
-    (layer_index + 1) * SLOTS + slot: no two pairs collide, and none is a stream of the library's own.
-    Raises TypeError, ValueError unless 0 <= slot < SLOTS and 0 <= layer_index < 2**26 - 1, to fit 32 bits.
+    (layer_index + 1) * STREAMS_PER_LAYER + slot: no two pairs collide, and none is a stream of the library's own.
+    Raises TypeError, ValueError unless 0 <= slot < STREAMS_PER_LAYER and 0 <= layer_index < 2**26 - 1, to fit 32 bits.
     """
     layer = _int_below("layer_index", layer_index, (1 << 26) - 1)
-    return (layer + 1) * SLOTS + _int_below("slot", slot, SLOTS)
+    return (layer + 1) * STREAMS_PER_LAYER + _int_below("slot", slot, STREAMS_PER_LAYER)
 
 
 def fresh_seed() -> int:
-    """Return 63 random bits from the operating system: the seed of who gave none."""
+    """Return 63 random bits from the operating system: used when no seed is given."""
     return int.from_bytes(os.urandom(8), "little") >> 1
 
 

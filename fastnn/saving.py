@@ -49,7 +49,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
 def load_model(
     path: str | os.PathLike[str], *, backend: str | None = None, custom_objects: Mapping[str, Any] | None = None
 ) -> Sequential:
-    """The model that `save_model` wrote to a file, ready to predict and to be trained on.
+    """The model that `save_model` wrote to a file, ready to predict and to continue training.
 
     backend: as in Sequential; None for the one in force. custom_objects: {name: class or function} of your own layers,
     losses, metrics, optimizers, schedules, initializers and regularizers, by the names they had.
@@ -95,7 +95,7 @@ def _describe(model: Sequential) -> dict[str, Any]:
         "input_shape": list(model.input_shape),
         "epochs_trained": model.epochs_trained,
         "layers": [_describe_layer(layer) for layer in model.layers],
-        "training": _describe_training(model) if model.ready else None,
+        "training": _describe_training(model) if model.compiled else None,
     }
 
 
@@ -144,7 +144,7 @@ def _tensors(model: Sequential) -> dict[str, np.ndarray]:
 
 def _has_slots(model: Sequential) -> bool:
     """True when the next fit would go on with what the optimizer keeps, rather than begin anew for other weights."""
-    return model.ready and not model.begins_anew and model.optimizer.fits(model.trainable_parameters)
+    return model.compiled and not model.begins_anew and model.optimizer.fits(model.trainable_parameters)
 
 
 def _replace(path: str, data: bytes) -> None:

@@ -23,7 +23,7 @@ from fastnn.program import Program
 
 BAD_INPUT, BAD_LOSS = 1, 2  # bits of the fault word
 LOSS, PENALTY = 0, 1  # columns of the ring; the metrics follow
-FIRST_STEPS = 16  # of a pass, when nobody knows how long they take
+FIRST_STEPS = 16  # in the first slice of a pass, before any was timed
 _CALLED = {"test": "evaluate", "predict": "predict"}  # what makes such a pass
 KEPT = 64  # programs of a model: each holds the memory of one step
 
@@ -106,7 +106,7 @@ class Step:
 
     def __init__(self, model: Any, feed: Feed, kind: str, rows: int, shuffled: bool) -> None:
         self.model, self.feed, self.kind, self.rows, self.shuffled = model, feed, kind, rows, shuffled
-        self.at_once = FIRST_STEPS  # until somebody else gets a turn
+        self.at_once = FIRST_STEPS  # in a slice, between turns of callbacks and progress bar
         self.replay = None if model.run_eagerly else self._capture()
         self._blocks = model.blocks() if isinstance(model.backend, HostBackend) else []
 
@@ -114,8 +114,8 @@ class Step:
         recorder = Recorder(self.model.backend, self.model.dtype, self.feed.clock, self.feed.fault)
         try:
             with in_use, recorder:
-                self._first_half(recorder)
-                self._second_half(recorder)
+                self._forward_backward(recorder)
+                self._update(recorder)
         except NotCapturable as reason:
             if not self.model.uncaptured:
                 warnings.warn(f"{reason}. The model runs without capture, a step at a time in Python.", stacklevel=2)
@@ -124,7 +124,7 @@ class Step:
         program = Program(recorder.launches, self.rows, self.feed.clock, self.feed.fault)
         return self.model.backend.replay(program)
 
-    def _first_half(self, ops: Ops) -> None:
+    def _forward_backward(self, ops: Ops) -> None:
         if self.kind == "predict":
             predict_step(self.model, self.feed, self.rows, ops, self.shuffled)
             return
@@ -132,7 +132,7 @@ class Step:
         if self.kind == "train":
             self.model.backward(ops, dy.reshape((self.rows, *self.model.output_shape)))
 
-    def _second_half(self, ops: Ops) -> None:
+    def _update(self, ops: Ops) -> None:
         if self.kind == "train":
             update_step(self.model, self.feed, ops)
 
@@ -151,10 +151,10 @@ class Step:
         ops = Eager(self.model.backend, self.model.dtype, clock, self.feed.fault)
         for step in range(steps):
             with in_use:
-                self._first_half(ops)
+                self._forward_backward(ops)
                 if self.feed.fault[0]:
                     return step
-                self._second_half(ops)
+                self._update(ops)
             clock[POSITION] += 1
             clock[ITERATION] += 1
             clock[ROW] += self.rows
@@ -177,7 +177,7 @@ class Steps:
         self._made = functools.lru_cache(KEPT)(self._make)
         _all.add(self)
 
-    def freed(self) -> None:
+    def after_fork(self) -> None:
         """In a forked child: what other threads did with them, they do no more."""
         self.lock = threading.RLock()
         for feed in self.feeds.values():
@@ -223,10 +223,10 @@ class Steps:
 _all: weakref.WeakSet[Steps] = weakref.WeakSet()
 
 
-def _free_all() -> None:
+def _after_fork() -> None:
     for steps in _all:
-        steps.freed()
+        steps.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_all)
+    os.register_at_fork(after_in_child=_after_fork)

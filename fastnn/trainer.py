@@ -11,10 +11,10 @@ import numpy as np
 from fastnn import automatic, passes
 from fastnn.callbacks import CallbackList
 from fastnn.checks import as_finite_pair, as_pair, as_samples, check_finite, unbuilt_if_refused
-from fastnn.errors import number_in, positive_int
+from fastnn.errors import NonFiniteError, number_in, positive_int
 from fastnn.history import History
 from fastnn.kernels.contract import POSITION
-from fastnn.passes import ADVICE, Logs, NonFiniteError
+from fastnn.passes import ADVICE, Logs
 from fastnn.progress import ProgressBar
 
 DEFAULT_BATCH = 32
@@ -160,11 +160,11 @@ def train_on_batch(self: Any, x: Any, y: Any, *, return_dict: bool = False) -> A
             self.optimizer.iterations = backup.iterations
             kept = "the weights would be NaN or infinite after this step; they are those before it"
             raise NonFiniteError(kept + ADVICE)
-        return _result(passes.measured(self, "train", rows), return_dict)
+        return _result(passes.means(self, "train", rows), return_dict)
 
 
 def _must_be_compiled(model: Any) -> None:
-    if not model.ready:
+    if not model.compiled:
         raise ValueError("the model is not compiled: call compile(optimizer=..., loss=...) first")
 
 
@@ -239,12 +239,13 @@ def _train_epoch(
         kept = "the weights are those before that step"
         raise NonFiniteError(f"the weights would be NaN or infinite after {where}; {kept}{ADVICE}")
     model.epochs_trained += 1
-    return passes.measured(model, "train", batch_size)
+    return passes.means(model, "train", batch_size)
 
 
 def _train_part(model: Any, step: Any, count: int, batch_size: int, bar: Any, hooks: Any, during: str) -> None:
     """Replay one step `count` times, or until a callback stops the training."""
     feed = step.feed
+    # Stopped before its first step, it makes one, as in Keras.
     for size in passes.slices(step, count, hooks.wants_batches or model.stop_training):
         if hooks.wants_batches:
             position = int(feed.clock[POSITION])
@@ -253,8 +254,8 @@ def _train_part(model: Any, step: Any, count: int, batch_size: int, bar: Any, ho
             feed.table.array[position] = model.optimizer.table(model.optimizer.iterations, 1)
         passes.run(model, step, size, during)
         if hooks.wants_batches:
-            hooks.on_train_batch_end(int(feed.clock[POSITION]) - 1, passes.measured(model, "train", batch_size))
+            hooks.on_train_batch_end(int(feed.clock[POSITION]) - 1, passes.means(model, "train", batch_size))
         if bar.live:
-            bar.update(int(feed.clock[POSITION]), passes.measured(model, "train", batch_size))
+            bar.update(int(feed.clock[POSITION]), passes.means(model, "train", batch_size))
         if model.stop_training:
             break

@@ -18,5 +18,5 @@ def use_tf32(on: bool = True) -> None:
 
 
 def tf32() -> bool:
-    """Whether they are."""
+    """True when TF32 is on."""
     return _tf32

@@ -53,7 +53,7 @@ def core() -> int:
 def keep_off(core: int, thread: int) -> None:
     """Have the thread of this system's number run on any core that we may use but this one.
 
-    Without that, Linux may wake it on the core of who woke it and, as those who meet at barriers sleep now and then,
+    Without that, Linux may wake it on its waker's core and, as those who meet at barriers sleep now and then,
     leave both there for many steps while another core is idle.
     """
     if core >= 0:

@@ -121,7 +121,7 @@ class Activation(Layer):
 
 
 class Flatten(Layer):
-    """(N, ...) to (N, product of the other axes), without moving anything."""
+    """(N, ...) to (N, product of the other axes), without copying."""
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
@@ -135,10 +135,11 @@ class Flatten(Layer):
 
 
 class Dropout(Layer):
-    """y = x / (1 - rate) for the share 1 - rate of elements that is kept, else 0; in training only.
+    """In training y = x / (1 - rate) with probability 1 - rate, else 0, for each element by itself; otherwise y = x.
 
-    The mask is a function of (seed, step, layer): backward computes it again instead of keeping it. Source:
-    Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15 (2014).
+    rate: in [0, 1). seed: instead of the model's. Raises TypeError, ValueError. The mask is a function of (seed, step,
+    layer): backward computes it again instead of keeping it. Source: Srivastava et al., "Dropout: A Simple Way to
+    Prevent Neural Networks from Overfitting", JMLR 15 (2014).
     """
 
     def __init__(

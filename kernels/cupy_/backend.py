@@ -78,7 +78,7 @@ class CupyBackend:
         """Who draws the order of the rows: the host, while the device trains."""
         from fastnn import backends
 
-        return backends.on_host()
+        return backends.fastest_on_host()
 
     def adopt(self, value: Any, dtype: np.dtype | None, argument: str) -> Any:
         """An array of somebody's that is on the GPU, as kernels take it: copied only where it has to be.

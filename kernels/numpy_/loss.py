@@ -98,7 +98,8 @@ def absolute_error(y, target, loss, dy, scale):
 
 
 def huber(y, target, loss, dy, scale, delta):
-    """loss = mean_f [e^2 / 2 if |e| <= delta else delta |e| - delta^2 / 2], e = y - target; dy = clip(e) scale / F."""
+    """loss = mean_f [e^2 / 2 if |e| <= delta else delta |e| - delta^2 / 2], e = y - target;
+    dy = clip(e, -delta, delta) scale / F."""
     error = y - target
     size = np.abs(error)
     np.mean(np.where(size <= delta, 0.5 * error * error, delta * size - 0.5 * delta * delta), axis=1, out=loss)

@@ -96,7 +96,8 @@ def order_of(words: np.ndarray, order: np.ndarray, work: np.ndarray) -> None:
     """order = the indices that sort `words`, integers from [0, 2**32); equal words stay in order.
 
     They are sorted by their lower halves and then by their upper ones: for integers of 16 bits NumPy counts instead of
-    comparing, and stably. `work`, with room for len(words) + 2048 integers, is for who counts in memory of the caller.
+    comparing, and stably. `work`, with room for len(words) + 2048 integers, is
+    scratch space for implementations that need it.
     """
     by_lower = words.astype(np.uint16).argsort(kind="stable")
     upper = (words >> 16).astype(np.uint16).take(by_lower)

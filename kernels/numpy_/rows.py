@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-MANY, TOGETHER = 400, 32  # of so many rows, up to so many are taken as one
-SHORT = 4  # so many times more rows than columns, and several operations are quicker on a copy of the columns
+MANY, TOGETHER = 400, 32  # beyond so many rows, up to so many are added to as one long row
+SHORT = 4  # with so many times more rows than columns, a transposed copy is quicker
 
 
 @functools.lru_cache(32)

@@ -23,7 +23,7 @@ def network(backend="auto", **options):
 @pytest.fixture
 def times(monkeypatch):
     """Pretend that steps take so many microseconds on the CPU and on the GPU, which can be used."""
-    monkeypatch.setattr(automatic, "gpu", lambda: "")
+    monkeypatch.setattr(automatic, "why_no_gpu", lambda: "")
 
     def pretend(cpu, gpu):
         def seconds(model, rows):
@@ -38,7 +38,7 @@ def times(monkeypatch):
 
 
 def test_without_a_gpu_it_is_the_cpu_and_the_reason_is_kept(monkeypatch):
-    monkeypatch.setattr(automatic, "gpu", lambda: "no driver for an NVIDIA GPU is installed")
+    monkeypatch.setattr(automatic, "why_no_gpu", lambda: "no driver for an NVIDIA GPU is installed")
     model = network()
     assert model.automatic
     model.fit(X, Y, verbose=0)
@@ -73,9 +73,9 @@ def test_the_faster_one_is_chosen_at_the_first_fit(times, cpu, gpu, chosen, word
 
 
 def test_measuring_changes_nothing(monkeypatch):
-    monkeypatch.setattr(automatic, "gpu", lambda: "")
+    monkeypatch.setattr(automatic, "why_no_gpu", lambda: "")
     monkeypatch.setattr(automatic, "LEAST", 0.0)
-    model, other = network(), network(backends.on_host().name)
+    model, other = network(), network(backends.fastest_on_host().name)
     model.fit(X, Y, verbose=0)
     assert " us on the GPU" in model.why_backend
     model.to(other.backend.name)
@@ -119,4 +119,4 @@ def test_why_there_is_no_gpu(monkeypatch, missing):
     monkeypatch.setattr(automatic.ctypes, "CDLL", load)
     monkeypatch.setattr(backends, "get", get)
     told = {"cupy": "CuPy is not installed", "driver": "no driver for an NVIDIA GPU is installed"}
-    assert automatic.gpu() == told.get(missing, "the driver reports none" if missing else "")
+    assert automatic.why_no_gpu() == told.get(missing, "the driver reports none" if missing else "")

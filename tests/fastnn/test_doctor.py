@@ -38,7 +38,7 @@ def test_versions(report):
 def test_backends(report):
     found = report["backends"]
     assert (found["auto"], found["why"]) == backends.auto()
-    assert found["no_gpu"] == automatic.gpu()
+    assert found["no_gpu"] == automatic.why_no_gpu()
     assert found["available"] == backends.available()
     assert found["available"][found["in_force"]]
 

@@ -231,11 +231,11 @@ def test_every_backend_gives_the_same_order(backend, n):
 
 
 def test_streams_never_collide():
-    streams = {random.stream_of(layer, slot) for layer in range(50) for slot in range(random.SLOTS)}
-    assert len(streams) == 50 * random.SLOTS
+    streams = {random.stream_of(layer, slot) for layer in range(50) for slot in range(random.STREAMS_PER_LAYER)}
+    assert len(streams) == 50 * random.STREAMS_PER_LAYER
     assert min(streams) > random.SHUFFLE_STREAM
-    assert random.stream_of(2**26 - 2, random.SLOTS - 1) == 2**32 - 1
-    for layer, slot in [(0, random.SLOTS), (0, -1), (-1, 0), (2**26 - 1, 0)]:
+    assert random.stream_of(2**26 - 2, random.STREAMS_PER_LAYER - 1) == 2**32 - 1
+    for layer, slot in [(0, random.STREAMS_PER_LAYER), (0, -1), (-1, 0), (2**26 - 1, 0)]:
         with pytest.raises(ValueError, match=r"layer_index|slot"):
             random.stream_of(layer, slot)
 

@@ -138,7 +138,7 @@ def test_before_training(path):
     plain = small(layers.Dense(1, "sigmoid"), dtype="float64")
     plain.save(path)
     second = load_model(path)
-    assert not second.ready
+    assert not second.compiled
     assert second.dtype == np.float64
     assert second.predict(X[:, 0]).tobytes() == plain.predict(X[:, 0]).tobytes()
 
