@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import inspect
+import io
 import math
 import os
 import string
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastnn.errors import number_in, positive_int, suggest
+from fastnn.files import write_whole
 from fastnn.hooks import Callback, CallbackList, LambdaCallback, Logs
 from fastnn.progress import say
 
@@ -275,18 +277,16 @@ class CSVLogger(Callback):
             with self.filename.open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file, delimiter=self.separator))
             self._columns = self._columns + new
-            whole = self.filename.with_name(self.filename.name + ".tmp")
-            self._write(whole, "w", rows)
-            os.replace(whole, self.filename)
-        self._write(self.filename, "a", [row])
+            names = dict(zip(self._columns, self._columns, strict=True))
+            write_whole(self.filename, self._text([names, *rows]).encode())
+        with self.filename.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._text([row]))
 
-    def _write(self, path: Path, mode: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        with path.open(mode, encoding="utf-8", newline="") as file:
-            style: Any = {"delimiter": self.separator, "lineterminator": "\n"}
-            writer = csv.DictWriter(file, self._columns, restval="", **style)
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(rows)
+    def _text(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, restval="", delimiter=self.separator, lineterminator="\n")
+        writer.writerows(rows)
+        return text.getvalue()
 
 
 def _learning_rate(callback: Callback) -> float:

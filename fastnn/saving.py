@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 
 from fastnn import backends, layers, losses, metrics, optimizers, random, registry
 from fastnn.errors import positive_int
+from fastnn.files import write_whole
 from fastnn.layers.base import check_shape
 from fastnn.model import Sequential
 
@@ -43,7 +43,12 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         raise ValueError("the model has no weights yet: give input_shape to the first layer, or call build or fit")
     tensors = _tensors(model)
     data = save(tensors, {"fastnn": json.dumps(_describe(model))})
-    _replace(path, data)
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path must be in a folder that exists, but there is no {folder!r}")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"path must be a file's, but {path!r} is a folder or a device")
+    write_whole(path, data)
 
 
 def load_model(
@@ -145,26 +150,6 @@ def _tensors(model: Sequential) -> dict[str, np.ndarray]:
 def _has_slots(model: Sequential) -> bool:
     """True when the next fit would go on with what the optimizer keeps, rather than begin anew for other weights."""
     return model.compiled and not model.begins_anew and model.optimizer.fits(model.trainable_parameters)
-
-
-def _replace(path: str, data: bytes) -> None:
-    """Put data into a file that is either the old one or the new one, whenever the machine stops."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path must be in a folder that exists, but there is no {folder!r}")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"path must be a file's, but {path!r} is a folder or a device")
-    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.remove(temporary)
-        raise
 
 
 # --- from a file to a model ---

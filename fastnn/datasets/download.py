@@ -1,11 +1,8 @@
-"""Fetches one file over the network and keeps it, so that a broken transfer never ends up on disk."""
+"""Fetches one file over the network from the first place that has it whole."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 TIMEOUT_SECONDS = 30
 LARGEST_BYTES = 64 * 2**20
@@ -40,16 +37,3 @@ def _get(url: str) -> bytes:
             return response.read(LARGEST_BYTES)
     except http.client.HTTPException as error:
         raise OSError(f"the transfer broke: {error!r}") from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, which at every moment is the whole file or what it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise

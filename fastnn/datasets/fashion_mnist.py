@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.datasets import download, idx
+from fastnn.files import write_whole
 
 CLASS_NAMES = (
     "T-shirt/top",
@@ -152,7 +153,9 @@ def _download() -> list[Path]:
         for path, file in zip(paths, FILES, strict=True):
             if not path.is_file():
                 urls = [f"{source}/{path.name}" for source in SOURCES]
-                download.write_atomically(path, download.first_good(urls, file.decode))
+                content = download.first_good(urls, file.decode)
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(path, content)
     except OSError as error:
         raise FileNotFoundError(
             f"Fashion-MNIST is in none of {', '.join(map(str, _folders()))} and could not be downloaded to "

@@ -6,12 +6,13 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fastnn.files import write_whole
 
 FORMAT = 1
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -88,9 +89,7 @@ def load(path: Path) -> Record:
 
 def save(record: Record, path: Path) -> None:
     """Write a record; a file that was there stays whole until the new one is."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(record, indent=1, sort_keys=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, (json.dumps(record, indent=1, sort_keys=False) + "\n").encode())
 
 
 def resumed(path: Path, device: Mapping[str, Any]) -> Record:

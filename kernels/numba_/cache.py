@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fastnn.files import write_whole
+
 HERE = Path(__file__).parent
 SOURCES = [*sorted(HERE.glob("*.py")), HERE.parent / "contract.py", HERE.parent / "coefficients.py"]
 
@@ -50,7 +52,7 @@ class Cache:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 if _trusted(folder):
-                    _replace(folder / name, content)
+                    write_whole(folder / name, content)
                     return
             except OSError:
                 continue  # read-only or full: the next one, or the next process compiles again
@@ -62,16 +64,6 @@ class Cache:
             code = make()
             self.store(name, code)
         return code
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that nobody sees before it is whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _trusted(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn.datasets import breast_cancer, diabetes, digits, download, fashion_mnist
+from fastnn.datasets import breast_cancer, diabetes, digits, fashion_mnist
 
 
 def test_import_is_cheap():
@@ -292,20 +292,6 @@ def test_a_cache_that_cannot_be_written(tiny, tmp_path, monkeypatch):
     serve(monkeypatch, lambda url: tiny[url.rpartition("/")[2]])
     with pytest.raises(FileNotFoundError, match=r"could not be downloaded to .*cache"):
         fashion_mnist.load_data()
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    download.write_atomically(path, b"old")
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        download.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_real_files():
