@@ -10,7 +10,7 @@ from fastnn.capture import Launch, NotCapturable, Port
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.host import HostBackend
-from fastnn.kernels.numba_ import blocking, native
+from fastnn.kernels.numba_ import arguments, blocking, native
 from fastnn.kernels.numba_.choice import choice_for
 from fastnn.kernels.numba_.engine import launch_function
 from fastnn.kernels.numba_.plan import Plan, in_slabs
@@ -27,13 +27,13 @@ class Bound:
     def __init__(self, launch: Launch) -> None:
         values = launch.values
         names = [array.name for array in launch.kernel.arrays]
-        self.local = np.zeros(native.LOCAL_WORDS, np.int64)
+        self.local = np.zeros(arguments.LOCAL_WORDS, np.int64)
         self.clock = values[names.index("clock")].data if "clock" in names else None
         self.local_clock = self.local[: len(self.clock or ())].data
         needed = blocking.copied_bytes(launch.kernel, values)
         self.copied = aligned((needed,), np.uint8) if needed else self.local
-        self.local[native.ROWS_WORD] = self.copied.ctypes.data
-        self.block = native.pack(launch.kernel, values)
+        self.local[arguments.ROWS_WORD] = self.copied.ctypes.data
+        self.block = arguments.pack(launch.kernel, values)
         self.kernel = native.address(launch.kernel.name, native.variant(launch))
         self.function = launch_function()
         self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count

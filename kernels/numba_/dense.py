@@ -4,9 +4,10 @@ import numpy as np
 from numba import carray
 
 from fastnn.kernels.numba_ import blocking
+from fastnn.kernels.numba_.arguments import ROWS_WORD
 from fastnn.kernels.numba_.blocking import ALIAS_BYTES, CHUNK, SPREAD
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import ROWS_WORD, kernel
+from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
 from fastnn.kernels.numba_.words import address, numbers, rows, untyped

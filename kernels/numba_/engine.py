@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 
 from fastnn.kernels import threads
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import arguments, native
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
@@ -39,7 +39,7 @@ def _compile_replay() -> bytes:
     from fastnn.kernels.numba_ import words
 
     meet, call, integers, carray = words.meet, words.call, words.integers, numba.carray
-    local_words = native.LOCAL_WORDS
+    local_words = arguments.LOCAL_WORDS
 
     def replay(table_at, lines, steps, rows, local_at, shared_at, threads):
         """Run up to `steps` steps of `rows` rows; returns how many were finished before a fault."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import arguments, native
 
 _functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
 MOST_LAUNCHES = 48  # a longer program would take LLVM too long
@@ -120,7 +120,7 @@ class FusedStep:
                 f"  store i64 %new{place}, ptr %at{place}",
             ]
         lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", end, "  ret i64 %step", "}"]
-        lines.append(f"!0 = !{{i64 {native.SCRATCH + 1}, i64 0}}")
+        lines.append(f"!0 = !{{i64 {arguments.SCRATCH + 1}, i64 0}}")
         return "\n".join(lines)
 
 
@@ -138,10 +138,10 @@ def _block_text(number: int, launch: Launch, block: np.ndarray) -> list[str]:
     Of an address LLVM is told that it is none of the words that stand for something else, so that nobody asks.
     """
     changing: dict[int, str] = {}
-    for place, array, value in zip(native.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
+    for place, array, value in zip(arguments.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
         if isinstance(value, Port):
             changing |= {place: ", !range !0", place + 1: "", place + 2: ""}
-        elif array.name != "clock" and block[place] not in (0, native.SCRATCH):
+        elif array.name != "clock" and block[place] not in (0, arguments.SCRATCH):
             changing[place] = ", !range !0"
     b = f"{number}_"
     lines = [

@@ -2,13 +2,7 @@
 
 A kernel is written as a function of its arrays and scalars, as the contract lists them (without the clock), then
 `start, stop`: the range of rows it may work on. `kernel` registers it; `address` compiles it on first use, or loads
-the object file of an earlier process without importing Numba at all. Every native kernel is called as
-
-    (argument block, start, stop, local)
-
-The argument block holds 64-bit words: address, rows and columns of each array, then the scalars. `local` is the
-calling thread's own memory: its clock, and the address of its scratch space. An array at address SCRATCH stands for
-the rows start..stop only and lies in the scratch space: so a gradient need not reach main memory.
+the object file of an earlier process without importing Numba at all. How it is called is told in `arguments.py`.
 """
 
 from __future__ import annotations
@@ -26,18 +20,14 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
-import numpy as np
 
 from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
+from fastnn.kernels.numba_.arguments import entry_source
 from fastnn.kernels.numba_.cache import Cache, folders
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.kernels.threads import cores
 
 MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
-SCRATCH = 1  # an address that means: this array's tile lies in the thread's scratch space
-SCRATCH_WORD = 4  # where `local` holds the address of the scratch space; before it stands the clock
-ROWS_WORD = 5  # and that of the space for copied parts of matrices
-LOCAL_WORDS = 8
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
 
 _bodies: dict[str, Callable] = {}
@@ -83,64 +73,12 @@ def contract_of(name: str) -> Kernel:
     return INTERNAL.get(name) or KERNELS[name]
 
 
-def array_words(value: np.ndarray | None) -> tuple[int, int, int]:
-    """Address, rows and columns of an array in an argument block."""
-    if value is None:
-        return 0, 0, 0
-    address = value.__array_interface__["data"][0]  # in half the time that `value.ctypes.data` takes
-    return (address, *(value.shape if value.ndim == 2 else (value.size, 1)))
-
-
 def variant(launch: Any) -> str:
     """The element type that a launch's kernel is compiled for."""
     for array, value in zip(launch.kernel.arrays, launch.values, strict=False):
         if array.element == "real" and value is not None:
             return value.dtype.name
     return "int64"
-
-
-def places(contract: Kernel) -> list[int]:
-    """Where in the argument block the words of each array begin; the clock has none."""
-    arrays = [array.name for array in contract.arrays]
-    return [3 * sum(name != "clock" for name in arrays[:i]) for i in range(len(arrays))]
-
-
-def pack(contract: Kernel, args: list, scratch: int | None = None) -> np.ndarray:
-    """The argument block of a launch; `scratch` is the index of an array that lives in scratch space."""
-    words: list[int] = []
-    for i, array in enumerate(contract.arrays):
-        if array.name != "clock":
-            address, *shape = array_words(args[i])
-            words += [SCRATCH if i == scratch else address, *shape]
-    for (_, kind), value in zip(contract.scalars, args[len(contract.arrays) :], strict=True):
-        words.append(int(value) if kind == "int" else int(np.float64(value).view(np.int64)))
-    return np.array(words, np.int64)
-
-
-_SCALARS = {"float": "real(bits(block_words[{}]))", "double": "bits(block_words[{}])", "int": "block_words[{}]"}
-
-
-def _entry_source(contract: Kernel, takes_local: bool) -> str:
-    """The Python text of the function that unpacks the argument block and calls the kernel's body."""
-    lines = ["def entry(block, start, stop, local):", "    block_words = carray(integers(block), 64)"]
-    at, names = 0, []
-    for array in contract.arrays:
-        if array.name == "clock":
-            continue
-        pointer = {"real": "reals", "int": "integers", "double": "doubles"}[array.element]
-        address, rows, columns = (f"block_words[{at + k}]" for k in range(3))
-        shape = f"({rows}, {columns})" if len(array.axes) == 2 else f"({rows},)"
-        place = f"place({address}, local, start * {columns} * ITEMSIZE)" if array.writes else address
-        lines.append(f"    {array.name} = carray({pointer}({place}), {shape})")
-        names.append(array.name)
-        at += 3
-    for scalar, kind in contract.scalars:
-        lines.append(f"    {scalar} = " + _SCALARS[kind].format(at))
-        names.append(scalar)
-        at += 1
-    call = ", ".join([*names, "start", "stop"] + ["carray(integers(local), 8)"] * takes_local)
-    lines.append(f"    body({call})")
-    return "\n".join(lines)
 
 
 def _compile(name: str, dtype: str) -> bytes:
@@ -155,7 +93,7 @@ def _compile(name: str, dtype: str) -> bytes:
     real = {"float32": numba.float32, "float64": numba.float64, "int64": numba.int64}[dtype]
     namespace = words.namespace(real)
     namespace["body"] = lowering.function(body)
-    exec(_entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
+    exec(entry_source(contract_of(name), "local" in inspect.signature(body).parameters), namespace)
     module = module_of(namespace["entry"], 4)
     _bitcode[name, dtype] = module.as_bitcode()
     if is_built_in(name):

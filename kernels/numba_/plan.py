@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.capture import Launch, Port
-from fastnn.kernels.numba_ import blocking, engine, native
+from fastnn.kernels.numba_ import arguments, blocking, engine, native
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.memory import LINE, aligned
@@ -211,8 +211,8 @@ class Plan:
 
     def _pack(self, launch: Launch, scratch: np.ndarray | None) -> None:
         index = next((i for i, v in enumerate(launch.arrays) if scratch is not None and _same(scratch, v)), None)
-        block = self.blocks[id(launch)] = native.pack(launch.kernel, launch.values, index)
-        placed = zip(native.places(launch.kernel), launch.arrays, strict=True)
+        block = self.blocks[id(launch)] = arguments.pack(launch.kernel, launch.values, index)
+        placed = zip(arguments.places(launch.kernel), launch.arrays, strict=True)
         for place, value in placed:
             if isinstance(value, Port):
                 self._ports.setdefault(value, []).append(block[place : place + 3].data)
@@ -226,7 +226,7 @@ class Plan:
         for port, places in self._ports.items():
             known = self._taken.get(port)
             if known is None or known() is not port.array:
-                words = native.array_words(port.array)
+                words = arguments.array_words(port.array)
                 for place in places:  # in place: the tables hold the address of each block
                     place[0], place[1], place[2] = words
                 self._taken[port] = None if port.array is None else weakref.ref(port.array)
@@ -271,14 +271,14 @@ class Team:
         self.words = self.shared.data
         self.shared[engine.FAULT_AT] = program.fault.ctypes.data
         self.shared[engine.SLEEP_AT] = engine.sleep_address()
-        self.locals = [aligned((native.LOCAL_WORDS,), np.int64) for _ in tables]
+        self.locals = [aligned((arguments.LOCAL_WORDS,), np.int64) for _ in tables]
         self.clock = program.clock.data  # views of memory are copied in half the time that arrays take
         self.clocks = [local[: len(program.clock)].data for local in self.locals]
         self.scratch = [aligned((scratch_bytes + copied_bytes,), np.uint8) for _ in tables]
         self.arguments = []  # of each thread's native loop, before and after the number of steps
         for table, local, scratch in zip(tables, self.locals, self.scratch, strict=True):
-            local[native.SCRATCH_WORD] = scratch.ctypes.data
-            local[native.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
+            local[arguments.SCRATCH_WORD] = scratch.ctypes.data
+            local[arguments.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
             rest = (program.rows, local.ctypes.data, self.shared.ctypes.data, len(tables))
             self.arguments.append(((table.ctypes.data, len(table)), rest))
         self.addresses = (self.locals[0].ctypes.data, program.fault.ctypes.data)

@@ -8,9 +8,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
+from fastnn.kernels.numba_.arguments import SCRATCH, SCRATCH_WORD
 from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, GIVEN_UP, SEEN, SHARED_WORDS, SLEEP_AT
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
 
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
