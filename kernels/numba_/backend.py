@@ -10,7 +10,7 @@ from fastnn.capture import Launch, NotCapturable, Port
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.host import HostBackend
-from fastnn.kernels.numba_ import arguments, blocking, native
+from fastnn.kernels.numba_ import arguments, blocking, loading, native
 from fastnn.kernels.numba_.choice import choice_for
 from fastnn.kernels.numba_.engine import launch_function
 from fastnn.kernels.numba_.plan import Plan, in_slabs
@@ -34,7 +34,7 @@ class Bound:
         self.copied = aligned((needed,), np.uint8) if needed else self.local
         self.local[arguments.ROWS_WORD] = self.copied.ctypes.data
         self.block = arguments.pack(launch.kernel, values)
-        self.kernel = native.address(launch.kernel.name, native.variant(launch))
+        self.kernel = loading.address(launch.kernel.name, native.variant(launch))
         self.function = launch_function()
         self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count
 
@@ -80,7 +80,7 @@ class NumbaReplay:
         self.program = program
         phasings = [program.phases, in_slabs(program.phases, program.fault)]
         launches = [launch for phases in phasings for phase in phases or () for launch in phase]
-        native.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
+        loading.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
         self.plans = [Plan(program, phases) for phases in phasings if phases is not None]
         self.plans[0].fused.look()
         self.choice = choice_for(program.launches, len(self.plans))

@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 
 from fastnn.kernels import threads
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import arguments, native
+from fastnn.kernels.numba_ import arguments, loading
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
@@ -65,19 +65,19 @@ def _compile_replay() -> bytes:
             local[ROW] += rows
         return steps
 
-    return native.machine_code(native.module_of(replay, 7, "i64", flushes=True))
+    return loading.machine_code(loading.module_of(replay, 7, "i64", flushes=True))
 
 
 def replay_function() -> Callable[..., int]:
     """The native loop as a Python function; ctypes lets go of the interpreter's lock while it runs."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 7)
-    return prototype(native.load_or_compile("replay", "any", _compile_replay))
+    return prototype(loading.load_or_compile("replay", "any", _compile_replay))
 
 
 @functools.cache
 def launch_function() -> Callable[..., None]:
     """Calls the kernel at an address once, as the native loop would: (kernel, argument block, start, stop, local)."""
-    declare, begin, end = native.flushing()
+    declare, begin, end = loading.flushing()
     text = f"""
 {declare}
 define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %local) {{
@@ -87,8 +87,8 @@ define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %
 {end}
   ret void
 }}"""
-    with native.lock:
-        address = native.load(native.machine_code(llvm.parse_assembly(text)))
+    with loading.lock:
+        address = loading.load(loading.machine_code(llvm.parse_assembly(text)))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import arguments, native
+from fastnn.kernels.numba_ import arguments, loading, native
 
 _functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
 MOST_LAUNCHES = 48  # a longer program would take LLVM too long
@@ -54,7 +54,7 @@ class FusedStep:
         if self.fits and self.name in _functions:
             self.function = _functions[self.name]
         elif self.fits:
-            code = native.cache().load(self.name)
+            code = loading.cache().load(self.name)
             if code is not None:
                 self._load(code)
         return self.function is not None
@@ -67,19 +67,19 @@ class FusedStep:
 
     def make(self) -> None:
         """Make the function and keep it on disk."""
-        modules = {key: native.bitcode(*key) for key in self._kernels()}
+        modules = {key: loading.bitcode(*key) for key in self._kernels()}
         if any(module is None for module in modules.values()):
             return  # the cache was cleared: launches go on one by one
-        with native.lock:
+        with loading.lock:
             code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
         if all(native.is_built_in(name) for name, _ in modules):
-            native.cache().store(self.name, code)
+            loading.cache().store(self.name, code)
         self._load(code)
 
     def _load(self, code: bytes) -> None:
         prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)
-        with native.lock:
-            self.function = _functions[self.name] = prototype(native.load(code, "fastnn_step"))
+        with loading.lock:
+            self.function = _functions[self.name] = prototype(loading.load(code, "fastnn_step"))
 
     def _kernels(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys(map(_key, self.launches)))
@@ -87,13 +87,13 @@ class FusedStep:
     @functools.cached_property
     def name(self) -> str:
         """The name in the cache, which tells kernels and shapes, and what the code of a user's own kernels is."""
-        own = [native.bitcode(*key) or b"" for key in self._kernels() if not native.is_built_in(key[0])]
+        own = [loading.bitcode(*key) or b"" for key in self._kernels() if not native.is_built_in(key[0])]
         return f"step-{hashlib.sha256(b''.join([self.text.encode(), *own])).hexdigest()[:24]}.o"
 
     @property
     def text(self) -> str:
         """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
-        declare, begin, end = native.flushing()
+        declare, begin, end = loading.flushing()
         lines = [declare, *(f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels())]
         lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:", begin]
         lines += ["  %fault = inttoptr i64 %fault_at to ptr", "  %clock = inttoptr i64 %local to ptr"]
@@ -172,7 +172,7 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
             function.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = True
-    machine = native.machine()
+    machine = loading.machine()
     builder = llvm.create_pass_builder(machine, options)
     pruning = llvm.create_new_module_pass_manager()  # so that the other passes see half of it
     pruning.add_always_inliner_pass()

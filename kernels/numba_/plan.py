@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.capture import Launch, Port
-from fastnn.kernels.numba_ import arguments, blocking, engine, native
+from fastnn.kernels.numba_ import arguments, blocking, engine, loading, native
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.memory import LINE, aligned
@@ -197,7 +197,7 @@ class Plan:
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
         self._copied_bytes = max(blocking.copied_bytes(launch.kernel, launch.values) for launch in launches)
-        self.addresses = {id(each): native.address(each.kernel.name, native.variant(each)) for each in launches}
+        self.addresses = {id(each): loading.address(each.kernel.name, native.variant(each)) for each in launches}
         for groups in self.groups:
             for g in groups:
                 scratch = g.scratch(program)
