@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastnn.kernels.numba_ import loading
+from fastnn.kernels.numba_ import compiling, loading
 from fastnn.kernels.numba_.engine import crew
 from fastnn.memory import aligned
 
@@ -69,7 +69,7 @@ def _compile_fma(dtype: str) -> bytes:
     def fma(rounds, start):
         turns(rounds, start)
 
-    return loading.machine_code(loading.module_of(fma, 2))
+    return compiling.machine_code(compiling.module_of(fma, 2))
 
 
 def _compile_triad() -> bytes:
@@ -102,7 +102,7 @@ def _compile_triad() -> bytes:
         for _ in range(passes):
             stream(a, b, c, count)
 
-    return loading.machine_code(loading.module_of(triad, 5))
+    return compiling.machine_code(compiling.module_of(triad, 5))
 
 
 def load_fma(dtype: str) -> _Native:

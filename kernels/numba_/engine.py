@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 
 from fastnn.kernels import threads
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import arguments, loading
+from fastnn.kernels.numba_ import arguments, compiling, loading
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
@@ -65,7 +65,7 @@ def _compile_replay() -> bytes:
             local[ROW] += rows
         return steps
 
-    return loading.machine_code(loading.module_of(replay, 7, "i64", flushes=True))
+    return compiling.machine_code(compiling.module_of(replay, 7, "i64", flushes=True))
 
 
 def replay_function() -> Callable[..., int]:
@@ -77,7 +77,7 @@ def replay_function() -> Callable[..., int]:
 @functools.cache
 def launch_function() -> Callable[..., None]:
     """Calls the kernel at an address once, as the native loop would: (kernel, argument block, start, stop, local)."""
-    declare, begin, end = loading.flushing()
+    declare, begin, end = compiling.flushing()
     text = f"""
 {declare}
 define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %local) {{
@@ -88,7 +88,7 @@ define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %
   ret void
 }}"""
     with loading.lock:
-        address = loading.load(loading.machine_code(llvm.parse_assembly(text)))
+        address = loading.load(compiling.machine_code(llvm.parse_assembly(text)))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 

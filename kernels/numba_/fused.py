@@ -22,7 +22,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import arguments, loading, native
+from fastnn.kernels.numba_ import arguments, compiling, loading, native
 
 _functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
 MOST_LAUNCHES = 48  # a longer program would take LLVM too long
@@ -93,7 +93,7 @@ class FusedStep:
     @property
     def text(self) -> str:
         """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
-        declare, begin, end = loading.flushing()
+        declare, begin, end = compiling.flushing()
         lines = [declare, *(f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels())]
         lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:", begin]
         lines += ["  %fault = inttoptr i64 %fault_at to ptr", "  %clock = inttoptr i64 %local to ptr"]
@@ -172,7 +172,7 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
             function.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = True
-    machine = loading.machine()
+    machine = compiling.machine()
     builder = llvm.create_pass_builder(machine, options)
     pruning = llvm.create_new_module_pass_manager()  # so that the other passes see half of it
     pruning.add_always_inliner_pass()

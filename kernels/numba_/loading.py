@@ -1,16 +1,14 @@
 """Native functions by their addresses: the first process on a machine compiles them, and all others load them.
 
-What is compiled is kept on disk (`cache.py`): of each function an object file, which is loaded without importing Numba
-at all; of a kernel also its module, to be linked with others (`fused.py`). A process loads a function once. Its threads
-take turns at all this, by one lock.
+What is compiled is kept on disk (`cache.py`), but for users' kernels: of each function an object file, which is loaded
+without importing Numba at all; of a kernel also its module, to be linked with others (`fused.py`). A process loads a
+function once, and its threads take turns at that.
 """
 
 from __future__ import annotations
 
 import ctypes
-import inspect
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -19,14 +17,11 @@ from collections.abc import Callable, Iterable
 import llvmlite
 import llvmlite.binding as llvm
 
-from fastnn.kernels.numba_ import native
-from fastnn.kernels.numba_.arguments import entry_source
+from fastnn.kernels.numba_ import compiling, native
 from fastnn.kernels.numba_.cache import Cache, folders
 from fastnn.kernels.threads import cores
 
 WORTH_A_PROCESS = 4  # kernels to be compiled: they take more time than to start one
-# What LLVM makes instructions of, and not calls of the C library; memset and its like are offered to the loader.
-_INSTRUCTIONS = re.compile(r"llvm\.(?!exp|log|pow|sin|cos|tan|asin|acos|atan|fmod|frem)|mem(set|cpy|move)")
 
 lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a child must not find the lock held by a thread that it does not have
@@ -64,11 +59,11 @@ def load_or_compile(name: str, dtype: str, compile_it: Callable[[], bytes]) -> i
 
 def _compile(name: str, dtype: str) -> bytes:
     """The object file of a kernel for one element type; its module is kept, too."""
-    module = kernel_module(name, dtype)
+    module = compiling.kernel_module(name, dtype)
     _bitcode[name, dtype] = module.as_bitcode()
     if native.is_built_in(name):
         cache().store(f"{name}-{dtype}.bc", _bitcode[name, dtype])
-    return machine_code(module)
+    return compiling.machine_code(module)
 
 
 def bitcode(name: str, dtype: str) -> bytes | None:
@@ -87,7 +82,7 @@ def load(code: bytes, symbol: str = "fastnn_kernel") -> int:
     """The address of a function of an object file."""
     if not _engines:
         _offer_symbols()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), compiling.machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
@@ -105,7 +100,7 @@ def cache() -> Cache:
     """The object files of this host, compiler and source."""
     global _cache
     if _cache is None:
-        _cache = Cache(folders(repr((llvmlite.__version__, llvm.llvm_version_info, host()))))
+        _cache = Cache(folders(repr((llvmlite.__version__, llvm.llvm_version_info, compiling.host()))))
     return _cache
 
 
@@ -141,110 +136,3 @@ def _say_compiling() -> None:
         text = "fastnn: compiling native kernels for this machine (once; `fastnn warmup` does it ahead) ..."
         print(text, file=sys.stderr)
     _told = True
-
-
-def kernel_module(name: str, dtype: str) -> llvm.ModuleRef:
-    """The module of a native kernel for one element type: its body, below an entry that unpacks its arguments."""
-    import numba
-
-    from fastnn.kernels.numba_ import lowering, words
-
-    body = native.body_of(name)
-    real = {"float32": numba.float32, "float64": numba.float64, "int64": numba.int64}[dtype]
-    namespace = words.namespace(real)
-    namespace["body"] = lowering.function(body)
-    exec(entry_source(native.contract_of(name), "local" in inspect.signature(body).parameters), namespace)
-    return module_of(namespace["entry"], 4)
-
-
-def module_of(body: Callable, words: int, result: str = "void", flushes: bool = False) -> llvm.ModuleRef:
-    """An optimized module with the one symbol `fastnn_kernel`: `body`, compiled as a function of so many 64-bit words.
-
-    Numba's own entry reports exceptions through the interpreter, which our kernels never raise; the entry written
-    here calls the function itself, so that the object file needs nothing of Python or Numba. One that is called from
-    Python and calls kernels `flushes` (see `flushing`) for all of them.
-    """
-    from fastnn.kernels.numba_ import lowering
-
-    declare, begin, end = flushing() if flushes else ("", "", "")
-    text, symbol = lowering.text_of(body, words, result)
-    text = re.sub(r"declare void @NRT_MemInfo_call_dtor\(ptr\).*", "", text)  # our arrays own nothing to be freed
-    names = ", ".join(f"i64 %a{i}" for i in range(words))
-    text += f"""
-{declare}
-define {result} @fastnn_kernel({names}) {{
-  %result = alloca i64
-  %error = alloca ptr
-{begin}
-  %status = call i32 @"{symbol}"(ptr %result, ptr %error, {names})
-  %value = load i64, ptr %result
-{end}
-  ret {"void" if result == "void" else "i64 %value"}
-}}
-define void @NRT_MemInfo_call_dtor(ptr %info) {{
-  ret void
-}}
-"""
-    module = llvm.parse_assembly(text)
-    for function in module.functions:
-        if not function.is_declaration and function.name != "fastnn_kernel":
-            function.linkage = "internal"
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    builder = llvm.create_pass_builder(machine(), options)
-    builder.getModulePassManager().run(module, builder)
-    foreign = [f.name for f in module.functions if f.is_declaration and not _INSTRUCTIONS.match(f.name)]
-    if foreign:
-        raise RuntimeError(f"a native kernel must not call {foreign}: nothing resolves it when loaded from the cache")
-    return module
-
-
-def flushing() -> tuple[str, str, str]:
-    """LLVM text to declare, to begin and to end arithmetic that takes numbers below the least normal one for zero.
-
-    They come up in every long training, as when the moments of a weight fade whose input is always 0, and take the
-    processor many times as long. What a thread did before is restored: outside our kernels nothing changes.
-    """
-    architecture = llvm.get_process_triple().split("-")[0]
-    if architecture == "x86_64":  # the bits "flush to zero" and "denormals are zero"
-        declare = "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n"
-        begin = """
-  %before = alloca i32
-  %meanwhile = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %before)
-  %control = load i32, ptr %before
-  %flushing = or i32 %control, 32832
-  store i32 %flushing, ptr %meanwhile
-  call void @llvm.x86.sse.ldmxcsr(ptr %meanwhile)"""
-        return declare, begin, "  call void @llvm.x86.sse.ldmxcsr(ptr %before)"
-    if architecture in ("aarch64", "arm64"):  # the bit "flush to zero"
-        declare = "declare i64 @llvm.aarch64.get.fpcr()\ndeclare void @llvm.aarch64.set.fpcr(i64)\n"
-        begin = """
-  %control = call i64 @llvm.aarch64.get.fpcr()
-  %flushing = or i64 %control, 16777216
-  call void @llvm.aarch64.set.fpcr(i64 %flushing)"""
-        return declare, begin, "  call void @llvm.aarch64.set.fpcr(i64 %control)"
-    return "", "", ""
-
-
-def machine_code(module: llvm.ModuleRef) -> bytes:
-    """An object file for this host."""
-    return bytes(machine().emit_object(module))
-
-
-def machine() -> llvm.TargetMachine:
-    """What code is made for."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    cpu, features = host()
-    options = {"opt": 3, "reloc": "pic", "codemodel": "jitdefault", "jit": True}
-    return target.create_target_machine(cpu=cpu, features=features, **options)
-
-
-def host() -> tuple[str, str]:
-    """The processor and its features as LLVM names them; NUMBA_CPU_NAME stands for another one, as in Numba."""
-    name = os.environ.get("NUMBA_CPU_NAME")
-    if name and name != "host":
-        return name, os.environ.get("NUMBA_CPU_FEATURES", "")
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
