@@ -1,15 +1,8 @@
 """The native loop that replays a program: it walks a table of launches for many steps without coming back to Python.
 
 Each thread has its own table, six words a line: kernel, argument block, start, stop, lines in the group, rows in a
-tile. A line without a kernel is a barrier. The launches of a group take turns tile by tile over the same rows, so
-that what one writes is still in the cache when the next reads it: that is all the fusion there is.
-
-Threads meet at a barrier that spins, and after a while sleeps, for other programs may need the cores, and a container
-may have fewer than it shows. A short sleep is better than offering the core: the system lets who slept go first, but
-who gave way waits for a whole turn of the other program, and then the threads take turns to miss each other. They spin
-longer than a sleep takes, or they would do so too once one had slept. The last to arrive looks at the fault word for
-all, so that all stop at the same barrier or none. Where the keyboard interrupts the one that would come last before it
-began, the others give up.
+tile. A line without a kernel is a barrier (`barrier.py`). The launches of a group take turns tile by tile over the same
+rows, so that what one writes is still in the cache when the next reads it: that is all the fusion there is.
 """
 
 from __future__ import annotations
@@ -36,9 +29,9 @@ FAULT_AT, SLEEP_AT, GIVEN_UP, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 2,
 def _compile_replay() -> bytes:
     import numba
 
-    from fastnn.kernels.numba_ import words
+    from fastnn.kernels.numba_ import barrier, words
 
-    meet, call, integers, carray = words.meet, words.call, words.integers, numba.carray
+    meet, call, integers, carray = barrier.meet, words.call, words.integers, numba.carray
     local_words = arguments.LOCAL_WORDS
 
     def replay(table_at, lines, steps, rows, local_at, shared_at, threads):

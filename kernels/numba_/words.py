@@ -9,13 +9,11 @@ from numba.extending import intrinsic
 
 from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
 from fastnn.kernels.numba_.arguments import SCRATCH, SCRATCH_WORD
-from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, GIVEN_UP, SEEN, SHARED_WORDS, SLEEP_AT
 from fastnn.kernels.numba_.lowering import function
 
 STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
 STACK_COLUMNS = 16
 STACK = STACK_COLUMNS * STACKED
-SPINS, SLEEP_MICROSECONDS = 500_000, 10  # looks at the barrier, some 0.2 ms, before a thread leaves its core to others
 
 
 def _pointer(kind: types.Type, llvm_type: ir.Type):
@@ -62,56 +60,6 @@ def call(typing, kernel, block, start, stop, local):
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), generate
-
-
-@intrinsic
-def _sleep(typing, function):
-    def generate(context, builder, signature, args):
-        microseconds = ir.IntType(32)(SLEEP_MICROSECONDS)
-        kind = ir.FunctionType(ir.VoidType(), [microseconds.type])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [microseconds])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), generate
-
-
-@intrinsic
-def _atomic_add(typing, address, value):
-    def generate(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
-        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
-
-    return types.intp(types.intp, types.intp), generate
-
-
-@intrinsic
-def _atomic_load(typing, address):
-    def generate(context, builder, signature, args):
-        integer = ir.IntType(64)
-        return builder.load_atomic(builder.inttoptr(args[0], integer.as_pointer()), "seq_cst", 8, typ=integer)
-
-    return types.intp(types.intp), generate
-
-
-@function
-def meet(shared_at, threads):
-    """Wait until all threads are here. Returns the fault word as the last to arrive saw it; 1 if one never will."""
-    shared = carray(integers(shared_at), SHARED_WORDS)
-    arrived, generation = shared_at + 8 * ARRIVED, shared_at + 8 * GENERATION
-    before = _atomic_load(generation)
-    if _atomic_add(arrived, 1) == threads - 1:
-        shared[SEEN] = _atomic_load(shared[FAULT_AT])
-        shared[ARRIVED] = 0
-        _atomic_add(generation, 1)
-    else:
-        looks = 0
-        while _atomic_load(generation) == before:
-            looks += 1
-            if looks > SPINS:
-                if _atomic_load(shared_at + 8 * GIVEN_UP):
-                    return 1
-                _sleep(shared[SLEEP_AT])
-    return shared[SEEN]
 
 
 @intrinsic
