@@ -16,7 +16,7 @@ from typing import Any
 from fastnn.kernels.contract import BUILT_IN, KERNELS, Kernel
 from fastnn.kernels.numba_.internal import INTERNAL
 
-MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "slabs")  # where the bodies are
+MODULES = ("activation", "data", "dense", "loss", "metric", "optimizer", "random", "slabs")  # where the bodies are
 
 _bodies: dict[str, Callable] = {}
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import carray, float32, float64, int64, intp, types, uint64
+from numba import carray, float32, float64, int64, intp, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
 from fastnn.kernels.numba_.arguments import SCRATCH, SCRATCH_WORD
 from fastnn.kernels.numba_.lowering import function
 
@@ -150,24 +149,6 @@ def first_largest(row):
         larger = row[j] > top
         best, top = j if larger else best, row[j] if larger else top
     return best
-
-
-@function
-def philox(seed, first, step, stream, words):
-    """Words of Philox4x32-10 of STACKED counters (group, 0, step, stream) from group `first`; the key is the seed.
-
-    Word i of group first + j is words[4 * j + i], of 32 bits. The groups are vectors, which stay in registers for all
-    rounds. Products of two numbers below 2**32 are single instructions: hence the masks.
-    """
-    low, half = uint64(0xFFFFFFFF), uint64(32)
-    for j in range(STACKED):
-        a, b, c, d = uint64(first + j), uint64(0), uint64(step), uint64(stream)
-        k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
-        for _ in range(10):
-            p_0, p_1 = (a & low) * uint64(MULTIPLIERS[0]), (c & low) * uint64(MULTIPLIERS[1])
-            a, b, c, d = (p_1 >> half) ^ b ^ k_0, p_1 & low, (p_0 >> half) ^ d ^ k_1, p_0 & low
-            k_0, k_1 = (k_0 + uint64(KEY_STEPS[0])) & low, (k_1 + uint64(KEY_STEPS[1])) & low
-        words[4 * j], words[4 * j + 1], words[4 * j + 2], words[4 * j + 3] = a, b, c, d
 
 
 def namespace(real: types.Type) -> dict:
