@@ -5,7 +5,7 @@ from numba import uint64
 from fastnn.kernels.contract import ROW
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import copy_by_parts, copy_row, fetch_row, zero_if_finite
-from fastnn.kernels.numba_.words import rows
+from fastnn.kernels.numba_.views import rows
 
 WORTH_FETCHING = 512  # bytes of a row: the processor itself looks so far ahead
 

@@ -10,7 +10,8 @@ from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
-from fastnn.kernels.numba_.words import address, numbers, rows, untyped
+from fastnn.kernels.numba_.views import address, rows
+from fastnn.kernels.numba_.words import numbers, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:

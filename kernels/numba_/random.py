@@ -10,7 +10,7 @@ from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
 from fastnn.kernels.contract import ITERATION
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.words import STACKED, stack
+from fastnn.kernels.numba_.views import STACKED, stack
 
 INDEX_BITS, KEY_BITS = 31, 63  # a key is a word of 32 bits, then its place, which tells equal words apart
 

@@ -15,7 +15,7 @@ from fastnn.kernels.numba_.dense import NONE, ONE, blocks, few_outputs, few_outp
 from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
-from fastnn.kernels.numba_.words import address
+from fastnn.kernels.numba_.views import address
 
 
 @function
