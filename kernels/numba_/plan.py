@@ -184,7 +184,7 @@ def _launch(name: str, args: list[Any], original: Launch, count: int | None = No
 
 
 class Plan:
-    """One way to run a program: phases as groups of launches, and their tables and teams for any number of threads."""
+    """One way to run a program: phases as groups of launches, and a workspace for each number of threads."""
 
     def __init__(self, program: Program, phases: list[list[Launch]]) -> None:
         self.program = program
@@ -193,7 +193,7 @@ class Plan:
         self._ports: dict[Port, list[memoryview]] = {}  # the words of argument blocks that tell where its array is
         self._taken: dict[Port, weakref.ref | None] = {}  # the arrays that were there last; they are not ours to keep
         self._stale = False
-        self._teams: dict[int, Team] = {}
+        self._workspaces: dict[int, Workspace] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
         self._copied_bytes = max(blocking.copied_bytes(launch.kernel, launch.values) for launch in launches)
@@ -256,14 +256,15 @@ class Plan:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         if self._stale:
             self._take()
-        if threads not in self._teams:
-            self._teams[threads] = Team(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
-        team = self._teams[threads]
-        return team.run_fused(self.fused, steps) if threads == 1 and self.fused.function else team.run(steps)
+        workspace = self._workspaces.get(threads)
+        if workspace is None:
+            workspace = Workspace(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
+            self._workspaces[threads] = workspace
+        return workspace.run_fused(self.fused, steps) if threads == 1 and self.fused.function else workspace.run(steps)
 
 
-class Team:
-    """The tables and the memory of the threads that replay a program together."""
+class Workspace:
+    """What so many threads replay a program with: the table and the memory of each, and the words that they share."""
 
     def __init__(self, tables: list[np.ndarray], program: Program, scratch_bytes: int, copied_bytes: int) -> None:
         self.program, self.tables = program, tables
@@ -275,12 +276,12 @@ class Team:
         self.clock = program.clock.data  # views of memory are copied in half the time that arrays take
         self.clocks = [local[: len(program.clock)].data for local in self.locals]
         self.scratch = [aligned((scratch_bytes + copied_bytes,), np.uint8) for _ in tables]
-        self.arguments = []  # of each thread's native loop, before and after the number of steps
+        self.calls = []  # of each thread's native loop, before and after the number of steps
         for table, local, scratch in zip(tables, self.locals, self.scratch, strict=True):
             local[arguments.SCRATCH_WORD] = scratch.ctypes.data
             local[arguments.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
             rest = (program.rows, local.ctypes.data, self.shared.ctypes.data, len(tables))
-            self.arguments.append(((table.ctypes.data, len(table)), rest))
+            self.calls.append(((table.ctypes.data, len(table)), rest))
         self.addresses = (self.locals[0].ctypes.data, program.fault.ctypes.data)
         self.replay = engine.replay_function()
 
@@ -299,10 +300,10 @@ class Team:
             clock[:] = self.clock
         self.words[engine.ARRIVED] = self.words[engine.GIVEN_UP] = 0  # a run may have been given up, or forked
         try:
-            if len(self.arguments) == 1:
-                (table, rest), = self.arguments
+            if len(self.calls) == 1:
+                (table, rest), = self.calls
                 return self.replay(*table, steps, *rest)
-            tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.arguments]
+            tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.calls]
             return engine.crew.run(tasks, self._give_up)[0]
         finally:  # also where the keyboard interrupts: the steps were made
             self.clock[:] = self.clocks[0]
