@@ -82,7 +82,7 @@ class NumbaReplay:
         launches = [launch for phases in phasings for phase in phases or () for launch in phase]
         loading.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
         self.plans = [Plan(program, phases) for phases in phasings if phases is not None]
-        self.plans[0].fused.look()
+        self.plans[0].fused.load()
         self.choice = choice_for(program.launches, len(self.plans))
         self._small = 0.0  # seconds of small steps on one thread
 
@@ -94,7 +94,7 @@ class NumbaReplay:
     def warm_up(self) -> None:
         """Make one function of a small step now. All kernels were loaded, or compiled, when the plans were made."""
         step = self.plans[0].fused
-        if step.fits and not step.look():
+        if step.fits and not step.load():
             step.make()
 
     def refresh(self) -> None:

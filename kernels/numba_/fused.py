@@ -49,19 +49,19 @@ class FusedStep:
         assert self.function is not None
         return self.function(steps, self._table_at, local_at, fault_at)
 
-    def look(self) -> bool:
-        """Take the function from the cache, if an earlier process left it there."""
+    def load(self) -> bool:
+        """Take the function of a model of the same shapes, or of an earlier process; returns whether it is there."""
         if self.fits and self.name in _functions:
             self.function = _functions[self.name]
         elif self.fits:
             code = loading.cache().load(self.name)
             if code is not None:
-                self._load(code)
+                self._use(code)
         return self.function is not None
 
     def begin(self) -> None:
         """Make the function in a thread, if that was not begun and nobody else made it."""
-        if self.fits and self._thread is None and self.function is None and not self.look():
+        if self.fits and self._thread is None and self.function is None and not self.load():
             self._thread = threading.Thread(target=self.make, name="fastnn-fuse")
             self._thread.start()
 
@@ -74,9 +74,9 @@ class FusedStep:
             code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
         if all(native.is_built_in(name) for name, _ in modules):
             loading.cache().store(self.name, code)
-        self._load(code)
+        self._use(code)
 
-    def _load(self, code: bytes) -> None:
+    def _use(self, code: bytes) -> None:
         prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)
         with loading.lock:
             self.function = _functions[self.name] = prototype(loading.load(code, "fastnn_step"))

@@ -285,15 +285,6 @@ class Workspace:
         self.addresses = (self.locals[0].ctypes.data, program.fault.ctypes.data)
         self.replay = engine.replay_function()
 
-    def run_fused(self, step: FusedStep, steps: int) -> int:
-        """The same by one function, on one thread."""
-        (clock,) = self.clocks
-        clock[:] = self.clock
-        try:
-            return step.run(steps, *self.addresses)
-        finally:  # also where the keyboard interrupts: the steps were made
-            self.clock[:] = clock
-
     def run(self, steps: int) -> int:
         """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""
         for clock in self.clocks:
@@ -307,6 +298,15 @@ class Workspace:
             return engine.crew.run(tasks, self._give_up)[0]
         finally:  # also where the keyboard interrupts: the steps were made
             self.clock[:] = self.clocks[0]
+
+    def run_fused(self, step: FusedStep, steps: int) -> int:
+        """The same by one function, on one thread."""
+        (clock,) = self.clocks
+        clock[:] = self.clock
+        try:
+            return step.run(steps, *self.addresses)
+        finally:  # also where the keyboard interrupts: the steps were made
+            self.clock[:] = clock
 
     def _give_up(self) -> None:
         self.words[engine.GIVEN_UP] = 1

@@ -177,7 +177,7 @@ def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(mon
     other = prepared(classifier(), ROWS, 8).replay.plans[0].fused
     monkeypatch.setattr(fused, "_optimized", lambda *args: pytest.fail("compiled again"))
     monkeypatch.setattr(fused, "_functions", {})
-    assert other.look()
+    assert other.load()
     assert other.name == made.name
     model = classifier()
     model.prepare_training()
