@@ -224,9 +224,9 @@ def kernel_cache() -> dict[str, Any] | None:
     """Where compiled kernels are kept and how many there are; None without Numba."""
     if not backends.available()["numba"]:
         return None
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
 
-    folders = native.cache().folders
+    folders = loading.cache().folders
     folder = next((f for f in folders if f.is_dir()), folders[0])
     return {"folder": str(folder), "kernels": len(list(folder.glob("*.o")))}
 

@@ -50,6 +50,7 @@ def unregister(name: str) -> None:
     delattr(reference, name)
     texts.remove_source(name)
     if importlib.util.find_spec("numba") is not None:
-        from fastnn.kernels.numba_.native import remove_body
+        from fastnn.kernels.numba_ import loading, native
 
-        remove_body(name)
+        native.remove_body(name)
+        loading.forget(name)

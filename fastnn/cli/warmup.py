@@ -30,14 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     backends.get("numba")  # where it is not installed, this says how to install it
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
 
     os.environ["FASTNN_QUIET"] = "1"  # that something is being compiled is what the lines below say
     todo = jobs(DTYPES if args.all else args.dtype, loops=args.all)
     start = time.perf_counter()
     compiled = 0
     for number, (name, dtype) in enumerate(todo, 1):
-        kept = native.cache().load(f"{name}-{dtype}.o") is not None
+        kept = loading.cache().load(f"{name}-{dtype}.o") is not None
         before = time.perf_counter()
         _compiler(name, dtype)()
         took = "was there" if kept else f"{time.perf_counter() - before:.1f} s"
@@ -75,7 +75,7 @@ def _internal() -> dict[str, Kernel]:
 
 def _compiler(name: str, dtype: str) -> Callable[[], object]:
     """What compiles that function, or loads it."""
-    from fastnn.kernels.numba_ import ceilings, engine, native
+    from fastnn.kernels.numba_ import ceilings, engine, loading
 
     if (name, dtype) == _ENGINE:
         return engine.replay_function
@@ -83,4 +83,4 @@ def _compiler(name: str, dtype: str) -> Callable[[], object]:
         return lambda: ceilings.load_fma(dtype)
     if name == "triad":
         return ceilings.load_triad
-    return lambda: native.address(name, dtype)
+    return lambda: loading.address(name, dtype)

@@ -6,8 +6,9 @@ from numba import carray, uint32
 
 from fastnn.kernels.contract import ELU, GELU, ITERATION, LEAKY_RELU, RELU, SIGMOID, SILU, SOFTPLUS, STEP, TANH
 from fastnn.kernels.numba_.native import kernel
+from fastnn.kernels.numba_.random import philox
+from fastnn.kernels.numba_.views import STACKED, rows, rows_in_place, stack
 from fastnn.kernels.numba_.vmath import erf, exp, expm1, log1p, sigmoid, tanh
-from fastnn.kernels.numba_.words import STACKED, philox, rows, rows_in_place, stack
 
 ROOT_HALF, DENSITY = math.sqrt(0.5), math.sqrt(0.5 / math.pi)
 

@@ -10,7 +10,7 @@ from fastnn.capture import Launch, NotCapturable, Port
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import Kernel
 from fastnn.kernels.host import HostBackend
-from fastnn.kernels.numba_ import blocking, native
+from fastnn.kernels.numba_ import arguments, blocking, loading, native
 from fastnn.kernels.numba_.choice import choice_for
 from fastnn.kernels.numba_.engine import launch_function
 from fastnn.kernels.numba_.plan import Plan, in_slabs
@@ -27,14 +27,14 @@ class Bound:
     def __init__(self, launch: Launch) -> None:
         values = launch.values
         names = [array.name for array in launch.kernel.arrays]
-        self.local = np.zeros(native.LOCAL_WORDS, np.int64)
+        self.local = np.zeros(arguments.LOCAL_WORDS, np.int64)
         self.clock = values[names.index("clock")].data if "clock" in names else None
         self.local_clock = self.local[: len(self.clock or ())].data
         needed = blocking.copied_bytes(launch.kernel, values)
         self.copied = aligned((needed,), np.uint8) if needed else self.local
-        self.local[native.ROWS_WORD] = self.copied.ctypes.data
-        self.block = native.pack(launch.kernel, values)
-        self.kernel = native.address(launch.kernel.name, native.variant(launch))
+        self.local[arguments.ROWS_WORD] = self.copied.ctypes.data
+        self.block = arguments.pack(launch.kernel, values)
+        self.kernel = loading.address(launch.kernel.name, native.variant(launch))
         self.function = launch_function()
         self.addresses, self.count = (self.block.ctypes.data, self.local.ctypes.data), launch.count
 
@@ -80,9 +80,9 @@ class NumbaReplay:
         self.program = program
         phasings = [program.phases, in_slabs(program.phases, program.fault)]
         launches = [launch for phases in phasings for phase in phases or () for launch in phase]
-        native.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
+        loading.compile_ahead([*((each.kernel.name, native.variant(each)) for each in launches), *SHUFFLING])
         self.plans = [Plan(program, phases) for phases in phasings if phases is not None]
-        self.plans[0].fused.look()
+        self.plans[0].fused.load()
         self.choice = choice_for(program.launches, len(self.plans))
         self._small = 0.0  # seconds of small steps on one thread
 
@@ -94,7 +94,7 @@ class NumbaReplay:
     def warm_up(self) -> None:
         """Make one function of a small step now. All kernels were loaded, or compiled, when the plans were made."""
         step = self.plans[0].fused
-        if step.fits and not step.look():
+        if step.fits and not step.load():
             step.make()
 
     def refresh(self) -> None:

@@ -4,7 +4,7 @@ from fastnn.kernels.contract import Kernel
 from fastnn.memory import LINE
 
 PANEL_BYTES = 128  # of columns that are walked together, at most
-CHUNK = 168  # rows of a product at a time: what belongs to them stays in the second-level cache
+ROWS_AT_ONCE = 168  # of a product: what belongs to them stays in the second-level cache
 DEPTH = 512  # of a block of a sum, at most
 SLABBED = 512  # rows of weights in a pair of slabs, at most; matrices with fewer rows are not worth sharing
 NARROW = 16  # outputs of a layer that is narrow
@@ -25,8 +25,8 @@ def blocks(length: int) -> int:
 
 def balanced(rows: int, height: int) -> int:
     """How many rows of a product to take at a time, in tiles of this height, so that the last are not few."""
-    pieces = (rows + CHUNK - 1) // CHUNK
-    return min((rows + pieces * height - 1) // (pieces * height) * height, CHUNK)
+    pieces = (rows + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE
+    return min((rows + pieces * height - 1) // (pieces * height) * height, ROWS_AT_ONCE)
 
 
 def half_width(columns: int, size: int) -> int:
@@ -55,7 +55,7 @@ def copied_bytes(contract: Kernel, values: list) -> int:
         "dense_dx": (n, outputs),
         "dense_dweight": (inputs, n // blocks(n) + 1),
     }[name]
-    block, transposed = (min(rows, CHUNK) + SPREAD) * (depth + SPREAD), (inputs + CHUNK) * NARROW
+    block, transposed = (min(rows, ROWS_AT_ONCE) + SPREAD) * (depth + SPREAD), (inputs + ROWS_AT_ONCE) * NARROW
     if name == "dense_dx" and transposes(n, inputs, outputs):
         transposed = inputs * outputs
     return PANEL_BYTES * depth + max(block, transposed) * values[0].itemsize

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import compiling, loading
 from fastnn.kernels.numba_.engine import crew
 from fastnn.memory import aligned
 
@@ -69,7 +69,7 @@ def _compile_fma(dtype: str) -> bytes:
     def fma(rounds, start):
         turns(rounds, start)
 
-    return native.machine_code(native.module_of(fma, 2))
+    return compiling.machine_code(compiling.module_of(fma, 2))
 
 
 def _compile_triad() -> bytes:
@@ -102,18 +102,18 @@ def _compile_triad() -> bytes:
         for _ in range(passes):
             stream(a, b, c, count)
 
-    return native.machine_code(native.module_of(triad, 5))
+    return compiling.machine_code(compiling.module_of(triad, 5))
 
 
 def load_fma(dtype: str) -> _Native:
     """The loop over (turns, address): at the address lie a multiplier, a summand and the chains, vector by vector."""
-    address = native.load_or_compile("fma", dtype, lambda: _compile_fma(dtype))
+    address = loading.load_or_compile("fma", dtype, lambda: _compile_fma(dtype))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(address)
 
 
 def load_triad() -> _Native:
     """The loop a = b + s c over (a, b, c, bytes of each, passes), in float32; bytes are a multiple of STRIDE."""
-    address = native.load_or_compile("triad", "float32", _compile_triad)
+    address = loading.load_or_compile("triad", "float32", _compile_triad)
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 

@@ -4,12 +4,14 @@ import numpy as np
 from numba import carray
 
 from fastnn.kernels.numba_ import blocking
-from fastnn.kernels.numba_.blocking import ALIAS_BYTES, CHUNK, SPREAD
+from fastnn.kernels.numba_.arguments import ROWS_WORD
+from fastnn.kernels.numba_.blocking import ALIAS_BYTES, ROWS_AT_ONCE, SPREAD
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import ROWS_WORD, kernel
+from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import dot
 from fastnn.kernels.numba_.vector import VECTOR_BYTES, columns_copy, inner_tile, outer_tile, row_tile, transposed_block
-from fastnn.kernels.numba_.words import address, numbers, rows, untyped
+from fastnn.kernels.numba_.views import address, rows
+from fastnn.kernels.numba_.words import numbers, untyped
 
 # Tiles that fit the registers: 32 of 64 bytes (AVX-512), 16 of 32 bytes (AVX2), 32 of 16 bytes (NEON).
 if VECTOR_BYTES == 64:
@@ -141,12 +143,12 @@ def strip(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, parts, space, siz
                 results[i, j] = sums[j, i]
         return
     more = space + n * (k // parts + 1) * size
-    added = carray(numbers(more, zero), (CHUNK, n))
+    added = carray(numbers(more, zero), (ROWS_AT_ONCE, n))
     for part in range(parts):
         first, last = k * part // parts, k * (part + 1) // parts
         transpose(b + first * b_row * size, b_row, last - first, n, space, size, zero)
-        for i in range(0, m, CHUNK):
-            a_i, rows = a + (i * a_row + first) * size, min(m - i, CHUNK)
+        for i in range(0, m, ROWS_AT_ONCE):
+            a_i, rows = a + (i * a_row + first) * size, min(m - i, ROWS_AT_ONCE)
             if part == 0:
                 transposed_product(a_i, a_row, space, bias, c + i * c_row * size, c_row, rows, n, last, size, zero)
                 continue

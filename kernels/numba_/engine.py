@@ -1,15 +1,8 @@
 """The native loop that replays a program: it walks a table of launches for many steps without coming back to Python.
 
 Each thread has its own table, six words a line: kernel, argument block, start, stop, lines in the group, rows in a
-tile. A line without a kernel is a barrier. The launches of a group take turns tile by tile over the same rows, so
-that what one writes is still in the cache when the next reads it: that is all the fusion there is.
-
-Threads meet at a barrier that spins, and after a while sleeps, for other programs may need the cores, and a container
-may have fewer than it shows. A short sleep is better than offering the core: the system lets who slept go first, but
-who gave way waits for a whole turn of the other program, and then the threads take turns to miss each other. They spin
-longer than a sleep takes, or they would do so too once one had slept. The last to arrive looks at the fault word for
-all, so that all stop at the same barrier or none. Where the keyboard interrupts the one that would come last before it
-began, the others give up.
+tile. A line without a kernel is a barrier (`barrier.py`). The launches of a group take turns tile by tile over the same
+rows, so that what one writes is still in the cache when the next reads it: that is all the fusion there is.
 """
 
 from __future__ import annotations
@@ -26,7 +19,7 @@ import llvmlite.binding as llvm
 
 from fastnn.kernels import threads
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import arguments, compiling, loading
 
 TABLE_WORDS = 6
 # Words that the threads of a run share; what is written often has a cache line of its own.
@@ -36,10 +29,10 @@ FAULT_AT, SLEEP_AT, GIVEN_UP, SEEN, ARRIVED, GENERATION, SHARED_WORDS = 0, 1, 2,
 def _compile_replay() -> bytes:
     import numba
 
-    from fastnn.kernels.numba_ import words
+    from fastnn.kernels.numba_ import barrier, words
 
-    meet, call, integers, carray = words.meet, words.call, words.integers, numba.carray
-    local_words = native.LOCAL_WORDS
+    meet, call, integers, carray = barrier.meet, words.call, words.integers, numba.carray
+    local_words = arguments.LOCAL_WORDS
 
     def replay(table_at, lines, steps, rows, local_at, shared_at, threads):
         """Run up to `steps` steps of `rows` rows; returns how many were finished before a fault."""
@@ -65,19 +58,19 @@ def _compile_replay() -> bytes:
             local[ROW] += rows
         return steps
 
-    return native.machine_code(native.module_of(replay, 7, "i64", flushes=True))
+    return compiling.machine_code(compiling.module_of(replay, 7, "i64", flushes=True))
 
 
 def replay_function() -> Callable[..., int]:
     """The native loop as a Python function; ctypes lets go of the interpreter's lock while it runs."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 7)
-    return prototype(native.load_or_compile("replay", "any", _compile_replay))
+    return prototype(loading.load_or_compile("replay", "any", _compile_replay))
 
 
 @functools.cache
 def launch_function() -> Callable[..., None]:
     """Calls the kernel at an address once, as the native loop would: (kernel, argument block, start, stop, local)."""
-    declare, begin, end = native.flushing()
+    declare, begin, end = compiling.flushing()
     text = f"""
 {declare}
 define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %local) {{
@@ -87,8 +80,8 @@ define void @fastnn_kernel(i64 %kernel, i64 %block, i64 %start, i64 %stop, i64 %
 {end}
   ret void
 }}"""
-    with native.lock:
-        address = native.load(native.machine_code(llvm.parse_assembly(text)))
+    with loading.lock:
+        address = loading.load(compiling.machine_code(llvm.parse_assembly(text)))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5)(address)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import arguments, compiling, loading, native
 
 _functions: dict[str, Callable[..., int]] = {}  # by name: models of the same shapes share them
 MOST_LAUNCHES = 48  # a longer program would take LLVM too long
@@ -49,37 +49,37 @@ class FusedStep:
         assert self.function is not None
         return self.function(steps, self._table_at, local_at, fault_at)
 
-    def look(self) -> bool:
-        """Take the function from the cache, if an earlier process left it there."""
+    def load(self) -> bool:
+        """Take the function of a model of the same shapes, or of an earlier process; returns whether it is there."""
         if self.fits and self.name in _functions:
             self.function = _functions[self.name]
         elif self.fits:
-            code = native.cache().load(self.name)
+            code = loading.cache().load(self.name)
             if code is not None:
-                self._load(code)
+                self._use(code)
         return self.function is not None
 
     def begin(self) -> None:
         """Make the function in a thread, if that was not begun and nobody else made it."""
-        if self.fits and self._thread is None and self.function is None and not self.look():
+        if self.fits and self._thread is None and self.function is None and not self.load():
             self._thread = threading.Thread(target=self.make, name="fastnn-fuse")
             self._thread.start()
 
     def make(self) -> None:
         """Make the function and keep it on disk."""
-        modules = {key: native.bitcode(*key) for key in self._kernels()}
+        modules = {key: loading.bitcode(*key) for key in self._kernels()}
         if any(module is None for module in modules.values()):
             return  # the cache was cleared: launches go on one by one
-        with native.lock:
+        with loading.lock:
             code = _optimized(self.text, {_symbol(*key): module for key, module in modules.items()})
         if all(native.is_built_in(name) for name, _ in modules):
-            native.cache().store(self.name, code)
-        self._load(code)
+            loading.cache().store(self.name, code)
+        self._use(code)
 
-    def _load(self, code: bytes) -> None:
+    def _use(self, code: bytes) -> None:
         prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 4)
-        with native.lock:
-            self.function = _functions[self.name] = prototype(native.load(code, "fastnn_step"))
+        with loading.lock:
+            self.function = _functions[self.name] = prototype(loading.load(code, "fastnn_step"))
 
     def _kernels(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys(map(_key, self.launches)))
@@ -87,13 +87,13 @@ class FusedStep:
     @functools.cached_property
     def name(self) -> str:
         """The name in the cache, which tells kernels and shapes, and what the code of a user's own kernels is."""
-        own = [native.bitcode(*key) or b"" for key in self._kernels() if not native.is_built_in(key[0])]
+        own = [loading.bitcode(*key) or b"" for key in self._kernels() if not native.is_built_in(key[0])]
         return f"step-{hashlib.sha256(b''.join([self.text.encode(), *own])).hexdigest()[:24]}.o"
 
     @property
     def text(self) -> str:
         """The function in LLVM's language: (steps, table of blocks, local, address of the fault word) -> steps done."""
-        declare, begin, end = native.flushing()
+        declare, begin, end = compiling.flushing()
         lines = [declare, *(f"declare void @{_symbol(*key)}(i64, i64, i64, i64)" for key in self._kernels())]
         lines += ["define i64 @fastnn_step(i64 %steps, i64 %table, i64 %local, i64 %fault_at) {", "entry:", begin]
         lines += ["  %fault = inttoptr i64 %fault_at to ptr", "  %clock = inttoptr i64 %local to ptr"]
@@ -120,7 +120,7 @@ class FusedStep:
                 f"  store i64 %new{place}, ptr %at{place}",
             ]
         lines += ["  %following = add i64 %step, 1", "  br label %next", "end:", end, "  ret i64 %step", "}"]
-        lines.append(f"!0 = !{{i64 {native.SCRATCH + 1}, i64 0}}")
+        lines.append(f"!0 = !{{i64 {arguments.SCRATCH + 1}, i64 0}}")
         return "\n".join(lines)
 
 
@@ -138,10 +138,10 @@ def _block_text(number: int, launch: Launch, block: np.ndarray) -> list[str]:
     Of an address LLVM is told that it is none of the words that stand for something else, so that nobody asks.
     """
     changing: dict[int, str] = {}
-    for place, array, value in zip(native.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
+    for place, array, value in zip(arguments.places(launch.kernel), launch.kernel.arrays, launch.arrays, strict=True):
         if isinstance(value, Port):
             changing |= {place: ", !range !0", place + 1: "", place + 2: ""}
-        elif array.name != "clock" and block[place] not in (0, native.SCRATCH):
+        elif array.name != "clock" and block[place] not in (0, arguments.SCRATCH):
             changing[place] = ", !range !0"
     b = f"{number}_"
     lines = [
@@ -172,7 +172,7 @@ def _optimized(text: str, modules: dict[str, bytes]) -> bytes:
             function.add_function_attribute("alwaysinline")
     options = llvm.create_pipeline_tuning_options(speed_level=1)
     options.loop_vectorization = options.slp_vectorization = True
-    machine = native.machine()
+    machine = compiling.machine()
     builder = llvm.create_pass_builder(machine, options)
     pruning = llvm.create_new_module_pass_manager()  # so that the other passes see half of it
     pruning.add_always_inliner_pass()

@@ -7,8 +7,8 @@ from fastnn.kernels.numba_.lowering import inlined
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import normalize, shift, sum_of
 from fastnn.kernels.numba_.vector import VECTOR_BYTES
-from fastnn.kernels.numba_.vmath import HALF, exp, log, log1p, sigmoid, sigmoid_by
-from fastnn.kernels.numba_.words import STACK, STACK_COLUMNS, STACKED, block, rows, sign, stack
+from fastnn.kernels.numba_.views import STACK, STACK_COLUMNS, STACKED, block, rows, stack
+from fastnn.kernels.numba_.vmath import HALF, exp, log, log1p, sigmoid, sigmoid_by, sign
 
 WORTH_TURNING = 8  # rows
 

@@ -1,9 +1,20 @@
 """Metrics: one value per row; and the record of a step's sums that the host reads after a run of steps."""
 
 from fastnn.kernels.contract import POSITION
+from fastnn.kernels.numba_.lowering import function
 from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import sum_as
-from fastnn.kernels.numba_.words import first_largest, rows
+from fastnn.kernels.numba_.views import rows
+
+
+@function
+def first_largest(row):
+    """The index of the first largest element; without branches, which nobody could foretell."""
+    best, top = 0, row[0]
+    for j in range(1, len(row)):
+        larger = row[j] > top
+        best, top = j if larger else best, row[j] if larger else top
+    return best
 
 
 @kernel

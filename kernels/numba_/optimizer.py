@@ -2,8 +2,8 @@
 
 from fastnn.kernels.contract import POSITION
 from fastnn.kernels.numba_.native import kernel
-from fastnn.kernels.numba_.vmath import fma
-from fastnn.kernels.numba_.words import rows, sign, sqrt
+from fastnn.kernels.numba_.views import rows
+from fastnn.kernels.numba_.vmath import fma, sign, sqrt
 
 
 @kernel

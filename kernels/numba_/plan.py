@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.capture import Launch, Port
-from fastnn.kernels.numba_ import blocking, engine, native
+from fastnn.kernels.numba_ import arguments, blocking, engine, loading, native
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.memory import LINE, aligned
@@ -184,7 +184,7 @@ def _launch(name: str, args: list[Any], original: Launch, count: int | None = No
 
 
 class Plan:
-    """One way to run a program: phases as groups of launches, and their tables and teams for any number of threads."""
+    """One way to run a program: phases as groups of launches, and a workspace for each number of threads."""
 
     def __init__(self, program: Program, phases: list[list[Launch]]) -> None:
         self.program = program
@@ -193,11 +193,11 @@ class Plan:
         self._ports: dict[Port, list[memoryview]] = {}  # the words of argument blocks that tell where its array is
         self._taken: dict[Port, weakref.ref | None] = {}  # the arrays that were there last; they are not ours to keep
         self._stale = False
-        self._teams: dict[int, Team] = {}
+        self._workspaces: dict[int, Workspace] = {}
         self._scratch_bytes = 0
         launches = [launch for phase in phases for launch in phase]
         self._copied_bytes = max(blocking.copied_bytes(launch.kernel, launch.values) for launch in launches)
-        self.addresses = {id(each): native.address(each.kernel.name, native.variant(each)) for each in launches}
+        self.addresses = {id(each): loading.address(each.kernel.name, native.variant(each)) for each in launches}
         for groups in self.groups:
             for g in groups:
                 scratch = g.scratch(program)
@@ -211,8 +211,8 @@ class Plan:
 
     def _pack(self, launch: Launch, scratch: np.ndarray | None) -> None:
         index = next((i for i, v in enumerate(launch.arrays) if scratch is not None and _same(scratch, v)), None)
-        block = self.blocks[id(launch)] = native.pack(launch.kernel, launch.values, index)
-        placed = zip(native.places(launch.kernel), launch.arrays, strict=True)
+        block = self.blocks[id(launch)] = arguments.pack(launch.kernel, launch.values, index)
+        placed = zip(arguments.places(launch.kernel), launch.arrays, strict=True)
         for place, value in placed:
             if isinstance(value, Port):
                 self._ports.setdefault(value, []).append(block[place : place + 3].data)
@@ -226,7 +226,7 @@ class Plan:
         for port, places in self._ports.items():
             known = self._taken.get(port)
             if known is None or known() is not port.array:
-                words = native.array_words(port.array)
+                words = arguments.array_words(port.array)
                 for place in places:  # in place: the tables hold the address of each block
                     place[0], place[1], place[2] = words
                 self._taken[port] = None if port.array is None else weakref.ref(port.array)
@@ -256,14 +256,15 @@ class Plan:
         """Run up to `steps` steps and advance the clock; returns how many were finished before a fault."""
         if self._stale:
             self._take()
-        if threads not in self._teams:
-            self._teams[threads] = Team(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
-        team = self._teams[threads]
-        return team.run_fused(self.fused, steps) if threads == 1 and self.fused.function else team.run(steps)
+        workspace = self._workspaces.get(threads)
+        if workspace is None:
+            workspace = Workspace(self.tables(threads), self.program, self._scratch_bytes, self._copied_bytes)
+            self._workspaces[threads] = workspace
+        return workspace.run_fused(self.fused, steps) if threads == 1 and self.fused.function else workspace.run(steps)
 
 
-class Team:
-    """The tables and the memory of the threads that replay a program together."""
+class Workspace:
+    """What so many threads replay a program with: the table and the memory of each, and the words that they share."""
 
     def __init__(self, tables: list[np.ndarray], program: Program, scratch_bytes: int, copied_bytes: int) -> None:
         self.program, self.tables = program, tables
@@ -271,18 +272,32 @@ class Team:
         self.words = self.shared.data
         self.shared[engine.FAULT_AT] = program.fault.ctypes.data
         self.shared[engine.SLEEP_AT] = engine.sleep_address()
-        self.locals = [aligned((native.LOCAL_WORDS,), np.int64) for _ in tables]
+        self.locals = [aligned((arguments.LOCAL_WORDS,), np.int64) for _ in tables]
         self.clock = program.clock.data  # views of memory are copied in half the time that arrays take
         self.clocks = [local[: len(program.clock)].data for local in self.locals]
         self.scratch = [aligned((scratch_bytes + copied_bytes,), np.uint8) for _ in tables]
-        self.arguments = []  # of each thread's native loop, before and after the number of steps
+        self.calls = []  # of each thread's native loop, before and after the number of steps
         for table, local, scratch in zip(tables, self.locals, self.scratch, strict=True):
-            local[native.SCRATCH_WORD] = scratch.ctypes.data
-            local[native.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
+            local[arguments.SCRATCH_WORD] = scratch.ctypes.data
+            local[arguments.ROWS_WORD] = scratch.ctypes.data + scratch_bytes
             rest = (program.rows, local.ctypes.data, self.shared.ctypes.data, len(tables))
-            self.arguments.append(((table.ctypes.data, len(table)), rest))
+            self.calls.append(((table.ctypes.data, len(table)), rest))
         self.addresses = (self.locals[0].ctypes.data, program.fault.ctypes.data)
         self.replay = engine.replay_function()
+
+    def run(self, steps: int) -> int:
+        """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""
+        for clock in self.clocks:
+            clock[:] = self.clock
+        self.words[engine.ARRIVED] = self.words[engine.GIVEN_UP] = 0  # a run may have been given up, or forked
+        try:
+            if len(self.calls) == 1:
+                (table, rest), = self.calls
+                return self.replay(*table, steps, *rest)
+            tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.calls]
+            return engine.crew.run(tasks, self._give_up)[0]
+        finally:  # also where the keyboard interrupts: the steps were made
+            self.clock[:] = self.clocks[0]
 
     def run_fused(self, step: FusedStep, steps: int) -> int:
         """The same by one function, on one thread."""
@@ -292,20 +307,6 @@ class Team:
             return step.run(steps, *self.addresses)
         finally:  # also where the keyboard interrupts: the steps were made
             self.clock[:] = clock
-
-    def run(self, steps: int) -> int:
-        """Run up to `steps` steps on all threads and advance the clock; returns how many were finished."""
-        for clock in self.clocks:
-            clock[:] = self.clock
-        self.words[engine.ARRIVED] = self.words[engine.GIVEN_UP] = 0  # a run may have been given up, or forked
-        try:
-            if len(self.arguments) == 1:
-                (table, rest), = self.arguments
-                return self.replay(*table, steps, *rest)
-            tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.arguments]
-            return engine.crew.run(tasks, self._give_up)[0]
-        finally:  # also where the keyboard interrupts: the steps were made
-            self.clock[:] = self.clocks[0]
 
     def _give_up(self) -> None:
         self.words[engine.GIVEN_UP] = 1

@@ -10,11 +10,12 @@ rows that two threads shared would move between the cores, since these fetch lin
 """
 
 from fastnn.kernels.contract import ROW
+from fastnn.kernels.numba_.arguments import ROWS_WORD
 from fastnn.kernels.numba_.dense import NONE, ONE, blocks, few_outputs, few_outputs_of_gradient, input_gradient, product
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import ROWS_WORD, kernel
+from fastnn.kernels.numba_.native import kernel
 from fastnn.kernels.numba_.rowwise import copy_checked, fetch_row
-from fastnn.kernels.numba_.words import address
+from fastnn.kernels.numba_.views import address
 
 
 @function

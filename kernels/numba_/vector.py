@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn.kernels.numba_.native import host
+from fastnn.kernels.numba_.compiling import host
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 # Processors with 64-byte vectors, for when NUMBA_CPU_NAME names one.

@@ -24,7 +24,7 @@ from fastnn.kernels.coefficients import ERF_FLOAT32, ERF_FLOAT64, ERF_LIMIT, ERF
 
 inlined = njit(error_model="numpy", forceinline=True)
 
-# --- what Python cannot say: constants of a type, fma, the bits of a number ---
+# --- what Python cannot say: constants of a type, fma, the square root, the bits of a number ---
 
 
 def _real(*arguments: types.Type) -> types.Type:
@@ -77,6 +77,18 @@ def fma(typing_context, a, b, c):
         return builder.fma(*arguments)
 
     return _real(a, b, c)(a, b, c), emit
+
+
+@intrinsic
+def sqrt(typing_context, x):
+    """Return the square root, as the processor's instruction."""
+
+    def emit(context, builder, signature, arguments):
+        real = arguments[0].type
+        kind = ir.FunctionType(real, [real])
+        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [real], kind), arguments)
+
+    return _real(x)(x), emit
 
 
 @intrinsic
@@ -247,3 +259,9 @@ def erf(x):
     far_top, far_bottom = exp(-square) * ERF_FAR_TOP(a), ERF_FAR_BOTTOM(a)
     fraction = (near_top if near else far_top) / (near_bottom if near else far_bottom)
     return _copysign(fraction if near else ONE(x) - fraction, x)
+
+
+@inlined
+def sign(x):
+    """Return -1, 0 or 1."""
+    return (ONE(x) if x > ZERO(x) else ZERO(x)) - (ONE(x) if x < ZERO(x) else ZERO(x))

@@ -1,21 +1,13 @@
-"""How native code reads the 64-bit words of an argument block, as Numba intrinsics."""
+"""What the 64-bit words of native code stand for: pointers, numbers, and kernels to be called."""
 
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import carray, float32, float64, int64, intp, types, uint64
-from numba.core import cgutils
+from numba import carray, float32, float64, int64, types
 from numba.extending import intrinsic
 
-from fastnn.kernels.coefficients import KEY_STEPS, MULTIPLIERS
-from fastnn.kernels.numba_.engine import ARRIVED, FAULT_AT, GENERATION, GIVEN_UP, SEEN, SHARED_WORDS, SLEEP_AT
+from fastnn.kernels.numba_.arguments import SCRATCH, SCRATCH_WORD
 from fastnn.kernels.numba_.lowering import function
-from fastnn.kernels.numba_.native import SCRATCH, SCRATCH_WORD
-
-STACKED = 64  # so many groups of at most STACK_COLUMNS numbers may a kernel keep on the stack
-STACK_COLUMNS = 16
-STACK = STACK_COLUMNS * STACKED
-SPINS, SLEEP_MICROSECONDS = 500_000, 10  # looks at the barrier, some 0.2 ms, before a thread leaves its core to others
 
 
 def _pointer(kind: types.Type, llvm_type: ir.Type):
@@ -32,6 +24,26 @@ def _pointer(kind: types.Type, llvm_type: ir.Type):
 integers = _pointer(int64, ir.IntType(64))
 singles = _pointer(float32, ir.FloatType())
 doubles = _pointer(float64, ir.DoubleType())
+
+
+@intrinsic
+def untyped(typing, word):
+    """The pointer to this address."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.intp), generate
+
+
+@intrinsic
+def numbers(typing, word, zero):
+    """The pointer to numbers of the type of `zero` at this address."""
+
+    def generate(context, builder, signature, args):
+        return builder.inttoptr(args[0], args[1].type.as_pointer())
+
+    return types.CPointer(zero)(types.intp, zero), generate
 
 
 @intrinsic
@@ -62,164 +74,6 @@ def call(typing, kernel, block, start, stop, local):
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 5), generate
-
-
-@intrinsic
-def _sleep(typing, function):
-    def generate(context, builder, signature, args):
-        microseconds = ir.IntType(32)(SLEEP_MICROSECONDS)
-        kind = ir.FunctionType(ir.VoidType(), [microseconds.type])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [microseconds])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), generate
-
-
-@intrinsic
-def _atomic_add(typing, address, value):
-    def generate(context, builder, signature, args):
-        pointer = builder.inttoptr(args[0], args[1].type.as_pointer())
-        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
-
-    return types.intp(types.intp, types.intp), generate
-
-
-@intrinsic
-def _atomic_load(typing, address):
-    def generate(context, builder, signature, args):
-        integer = ir.IntType(64)
-        return builder.load_atomic(builder.inttoptr(args[0], integer.as_pointer()), "seq_cst", 8, typ=integer)
-
-    return types.intp(types.intp), generate
-
-
-@function
-def meet(shared_at, threads):
-    """Wait until all threads are here. Returns the fault word as the last to arrive saw it; 1 if one never will."""
-    shared = carray(integers(shared_at), SHARED_WORDS)
-    arrived, generation = shared_at + 8 * ARRIVED, shared_at + 8 * GENERATION
-    before = _atomic_load(generation)
-    if _atomic_add(arrived, 1) == threads - 1:
-        shared[SEEN] = _atomic_load(shared[FAULT_AT])
-        shared[ARRIVED] = 0
-        _atomic_add(generation, 1)
-    else:
-        looks = 0
-        while _atomic_load(generation) == before:
-            looks += 1
-            if looks > SPINS:
-                if _atomic_load(shared_at + 8 * GIVEN_UP):
-                    return 1
-                _sleep(shared[SLEEP_AT])
-    return shared[SEEN]
-
-
-@intrinsic
-def untyped(typing, word):
-    """The pointer to this address."""
-
-    def generate(context, builder, signature, args):
-        return builder.inttoptr(args[0], ir.IntType(8).as_pointer())
-
-    return types.voidptr(types.intp), generate
-
-
-@intrinsic
-def numbers(typing, word, zero):
-    """The pointer to numbers of the type of `zero` at this address."""
-
-    def generate(context, builder, signature, args):
-        return builder.inttoptr(args[0], args[1].type.as_pointer())
-
-    return types.CPointer(zero)(types.intp, zero), generate
-
-
-@intrinsic
-def stack(typing, zero):
-    """A pointer to STACK numbers of the type of `zero` on the thread's stack."""
-
-    def generate(context, builder, signature, args):
-        return cgutils.alloca_once(builder, args[0].type, STACK)
-
-    return types.CPointer(zero)(zero), generate
-
-
-@function
-def address(array):
-    """Where an array begins, as a signed word like all others: Numba compiles a function anew for each other type."""
-    return intp(array.ctypes.data)
-
-
-@function
-def rows(array, start, stop):
-    """The elements of some rows, as one contiguous array."""
-    width = array.shape[1]
-    first = array.ctypes.data + start * width * array.itemsize
-    return carray(untyped(first), (stop - start) * width, array.dtype)
-
-
-@function
-def block(array, start, stop):
-    """Some rows; a slice, without its search for negative numbers."""
-    width = array.shape[1]
-    first = array.ctypes.data + start * width * array.itemsize
-    return carray(untyped(first), (stop - start, width), array.dtype)
-
-
-@function
-def rows_in_place(source, target, start, stop):
-    """Those of `target`, holding what `source` holds there; the two may be one array."""
-    inputs, outputs = rows(source, start, stop), rows(target, start, stop)
-    if source.ctypes.data != target.ctypes.data:
-        for i in range(len(outputs)):
-            outputs[i] = inputs[i]
-    return outputs
-
-
-@intrinsic
-def sqrt(typing, x):
-    """The square root, as the processor's instruction."""
-
-    def generate(context, builder, signature, args):
-        kind = ir.FunctionType(args[0].type, [args[0].type])
-        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [args[0].type], kind), args)
-
-    return x(x), generate
-
-
-@function
-def sign(x):
-    """-1, 0 or 1, in the type of x."""
-    zero, one = type(x)(0), type(x)(1)
-    return (one if x > zero else zero) - (one if x < zero else zero)
-
-
-@function
-def first_largest(row):
-    """The index of the first largest element; without branches, which nobody could foretell."""
-    best, top = 0, row[0]
-    for j in range(1, len(row)):
-        larger = row[j] > top
-        best, top = j if larger else best, row[j] if larger else top
-    return best
-
-
-@function
-def philox(seed, first, step, stream, words):
-    """Words of Philox4x32-10 of STACKED counters (group, 0, step, stream) from group `first`; the key is the seed.
-
-    Word i of group first + j is words[4 * j + i], of 32 bits. The groups are vectors, which stay in registers for all
-    rounds. Products of two numbers below 2**32 are single instructions: hence the masks.
-    """
-    low, half = uint64(0xFFFFFFFF), uint64(32)
-    for j in range(STACKED):
-        a, b, c, d = uint64(first + j), uint64(0), uint64(step), uint64(stream)
-        k_0, k_1 = uint64(seed) & low, uint64(seed) >> half
-        for _ in range(10):
-            p_0, p_1 = (a & low) * uint64(MULTIPLIERS[0]), (c & low) * uint64(MULTIPLIERS[1])
-            a, b, c, d = (p_1 >> half) ^ b ^ k_0, p_1 & low, (p_0 >> half) ^ d ^ k_1, p_0 & low
-            k_0, k_1 = (k_0 + uint64(KEY_STEPS[0])) & low, (k_1 + uint64(KEY_STEPS[1])) & low
-        words[4 * j], words[4 * j + 1], words[4 * j + 2], words[4 * j + 3] = a, b, c, d
 
 
 def namespace(real: types.Type) -> dict:

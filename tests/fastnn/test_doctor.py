@@ -99,12 +99,12 @@ def test_native_code_that_fails_is_named_and_does_no_harm(monkeypatch, error):
 
 def test_kernel_cache_counts_kernels(report):
     pytest.importorskip("numba")
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
 
-    native.address("gather", "float32")
+    loading.address("gather", "float32")
     before = doctor.kernel_cache()
     assert before["kernels"] >= 1
-    assert before["folder"] in map(str, native.cache().folders)
+    assert before["folder"] in map(str, loading.cache().folders)
 
 
 def test_blas(report):

@@ -113,9 +113,7 @@ def test_the_reference_takes_the_arguments_of_the_table(kernel):
 def test_native_kernels_take_the_arguments_of_the_table(kernel):
     pytest.importorskip("numba")
     native = importlib.import_module("fastnn.kernels.numba_.native")
-    for module in native.MODULES:
-        importlib.import_module(f"fastnn.kernels.numba_.{module}")
-    given = list(inspect.signature(native._bodies[kernel.name]).parameters)
+    given = list(inspect.signature(native.body_of(kernel.name)).parameters)
     if given[-1] == "local":  # the thread's memory, where it keeps the clock
         given.pop()
     else:

@@ -169,15 +169,15 @@ def test_steps_that_were_made_before_the_keyboard_interrupted_count(monkeypatch,
     replay.choice.way = threads, 0
     replay.plans[0].fused.function = None
     replay.plans[0].run(0, threads)
-    team = replay.plans[0]._teams[threads]
-    made = team.replay
+    workspace = replay.plans[0]._workspaces[threads]
+    made = workspace.replay
 
     def interrupted(*args):
         made(*args)
         raise KeyboardInterrupt
 
     iterations = model.optimizer.iterations
-    monkeypatch.setattr(team, "replay", interrupted)
+    monkeypatch.setattr(workspace, "replay", interrupted)
     monkeypatch.setattr(fn.passes, "slices", lambda step, count, one_by_one: iter([7]))
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, y, verbose=0)

@@ -108,9 +108,9 @@ def test_integers_are_exact(run, dtype):
 SHORT = """
 import llvmlite.binding as llvm
 import numpy as np
-from fastnn.kernels.numba_ import native
+from fastnn.kernels.numba_ import compiling
 
-native.host = lambda: (llvm.get_host_cpu_name(), "-avx,-avx2,-avx512f")
+compiling.host = lambda: (llvm.get_host_cpu_name(), "-avx,-avx2,-avx512f")
 from fastnn import backends
 from fastnn.capture import Launch
 from fastnn.kernels.contract import KERNELS

@@ -13,7 +13,7 @@ import fastnn as fn
 
 pytest.importorskip("numba")
 
-from fastnn.kernels.numba_ import backend, fused, native
+from fastnn.kernels.numba_ import backend, fused, loading
 
 ROWS = 6
 
@@ -157,7 +157,7 @@ def test_what_takes_turns_by_tiles_or_is_long_stays_as_it_is():
 
 def test_a_kernel_of_the_users_own_without_a_module_is_no_error(monkeypatch):
     step = prepared(classifier(), ROWS, 2)
-    monkeypatch.setattr(native, "bitcode", lambda name, dtype: None)
+    monkeypatch.setattr(loading, "bitcode", lambda name, dtype: None)
     step.replay.plans[0].fused.make()
     assert step.replay.plans[0].fused.function is None
     assert step.run(2) == 2
@@ -167,8 +167,8 @@ def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(mon
     monkeypatch.setattr(backend, "FUSE_AFTER_SECONDS", 0.0)
     step = prepared(classifier(), ROWS, 8)
     made = step.replay.plans[0].fused
-    load = native.cache().load
-    monkeypatch.setattr(native.cache(), "load", lambda name: load(name) if name.endswith(".bc") else None)
+    load = loading.cache().load
+    monkeypatch.setattr(loading.cache(), "load", lambda name: load(name) if name.endswith(".bc") else None)
     monkeypatch.setattr(fused, "_functions", {})
     step.run(8)
     made._thread.join()
@@ -177,7 +177,7 @@ def test_many_short_steps_begin_it_in_a_thread_and_the_next_process_finds_it(mon
     other = prepared(classifier(), ROWS, 8).replay.plans[0].fused
     monkeypatch.setattr(fused, "_optimized", lambda *args: pytest.fail("compiled again"))
     monkeypatch.setattr(fused, "_functions", {})
-    assert other.look()
+    assert other.load()
     assert other.name == made.name
     model = classifier()
     model.prepare_training()

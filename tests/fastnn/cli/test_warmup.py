@@ -14,12 +14,12 @@ QUICK = ["--epochs", "2", "--layers", "8", "--verbose", "0"]
 
 def test_warmup_compiles_what_training_needs(fastnn_command, monkeypatch):
     pytest.importorskip("numba")
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
 
     loaded = []
-    load = native.load_or_compile
+    load = loading.load_or_compile
     monkeypatch.setattr(
-        native, "load_or_compile", lambda name, dtype, make: loaded.append((name, dtype)) or load(name, dtype, make)
+        loading, "load_or_compile", lambda name, dtype, make: loaded.append((name, dtype)) or load(name, dtype, make)
     )
     for data in ("digits", "diabetes"):
         fastnn_command("train", "--data", data, "--backend", "numba", "--dropout", 0.1, "--patience", 1, *QUICK)
@@ -43,14 +43,14 @@ def test_warmup_covers_every_kernel():
 
 def test_warmup_compiles_once(fastnn_command, tmp_path, monkeypatch):
     pytest.importorskip("numba")
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
     from fastnn.kernels.numba_.cache import Cache
 
     monkeypatch.setenv("FASTNN_QUIET", "1")
-    monkeypatch.setattr(native, "_cache", Cache([tmp_path / "kernels"]))
+    monkeypatch.setattr(loading, "_cache", Cache([tmp_path / "kernels"]))
     monkeypatch.setattr(warmup, "jobs", lambda dtypes, loops: [("replay", "any"), ("gather", dtypes[0])])
     for counts, how in (("2 compiled, 0 were there", r"\d+\.\d s"), ("0 compiled, 2 were there", "was there")):
-        monkeypatch.setattr(native, "_addresses", {})  # as in a new process
+        monkeypatch.setattr(loading, "_addresses", {})  # as in a new process
         code, out, err = fastnn_command("warmup", "--dtype", "float64")
         assert (code, err) == (0, [])
         assert re.fullmatch(rf"  2/2 gather float64: {how}", out[1])
@@ -62,13 +62,13 @@ def test_warmup_compiles_once(fastnn_command, tmp_path, monkeypatch):
 
 def test_warmup_that_can_keep_nothing_says_so(fastnn_command, tmp_path, monkeypatch):
     pytest.importorskip("numba")
-    from fastnn.kernels.numba_ import native
+    from fastnn.kernels.numba_ import loading
     from fastnn.kernels.numba_.cache import Cache
 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("FASTNN_QUIET", "1")
-    monkeypatch.setattr(native, "_cache", Cache([tmp_path / "file" / "kernels"]))
-    monkeypatch.setattr(native, "_addresses", {})
+    monkeypatch.setattr(loading, "_cache", Cache([tmp_path / "file" / "kernels"]))
+    monkeypatch.setattr(loading, "_addresses", {})
     monkeypatch.setattr(warmup, "jobs", lambda dtypes, loops: [("gather", "float32")])
     code, _, err = fastnn_command("warmup")
     assert code == 2
