@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastnn.kernels.numba_ import compiling, loading
-from fastnn.kernels.numba_.engine import crew
+from fastnn.kernels.numba_.crew import crew
 from fastnn.memory import aligned
 
 MULTIPLIER = 0.5  # with 1 added each time, every chain goes to 2: no overflow, no slow denormal numbers

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn.capture import Launch, Port
 from fastnn.kernels.numba_ import arguments, blocking, engine, loading, native
+from fastnn.kernels.numba_.crew import crew
 from fastnn.kernels.numba_.fused import FusedStep
 from fastnn.kernels.numba_.internal import INTERNAL
 from fastnn.memory import LINE, aligned
@@ -295,7 +296,7 @@ class Workspace:
                 (table, rest), = self.calls
                 return self.replay(*table, steps, *rest)
             tasks = [functools.partial(self.replay, *table, steps, *rest) for table, rest in self.calls]
-            return engine.crew.run(tasks, self._give_up)[0]
+            return crew.run(tasks, self._give_up)[0]
         finally:  # also where the keyboard interrupts: the steps were made
             self.clock[:] = self.clocks[0]
 

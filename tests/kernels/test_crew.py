@@ -17,11 +17,11 @@ from fastnn.kernels import threads as thread_limit
 
 pytest.importorskip("numba")
 
-from fastnn.kernels.numba_ import engine
+from fastnn.kernels.numba_.crew import Crew, Hand
 
 
 def test_a_crew_runs_all_tasks_at_the_same_time_and_keeps_its_threads():
-    crew = engine.Crew()
+    crew = Crew()
     before = threading.active_count()
     for _ in range(50):
         everybody = threading.Barrier(4)
@@ -31,7 +31,7 @@ def test_a_crew_runs_all_tasks_at_the_same_time_and_keeps_its_threads():
 
 
 def test_a_crew_survives_what_its_tasks_raise():
-    crew = engine.Crew()
+    crew = Crew()
 
     def fail():
         raise ZeroDivisionError("on a thread")
@@ -52,7 +52,7 @@ def test_a_crew_survives_what_its_tasks_raise():
 
 
 def test_runs_from_several_threads_do_not_wait_for_each_other_for_ever():
-    crew = engine.Crew()
+    crew = Crew()
     counts = []
 
     def user():
@@ -71,7 +71,7 @@ def test_runs_from_several_threads_do_not_wait_for_each_other_for_ever():
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system lets nobody choose cores")
 def test_threads_of_a_run_stay_off_the_core_of_who_started_it(monkeypatch):
-    allowed, crew, all_cores = {3, 5, 6}, engine.Crew(), os.sched_getaffinity(0)
+    allowed, crew, all_cores = {3, 5, 6}, Crew(), os.sched_getaffinity(0)
     asked = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(allowed))
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cores: asked.append((thread, cores)))
@@ -103,7 +103,7 @@ def test_threads_of_a_run_stay_off_the_core_of_who_started_it(monkeypatch):
 
 
 def test_a_forgotten_crew_starts_anew():
-    crew = engine.Crew()
+    crew = Crew()
     crew.run([lambda: 1, lambda: 2])
     old = crew._hands
     crew._forget()
@@ -124,7 +124,7 @@ def on_two_threads(width=24):
 
 def test_others_give_up_when_the_first_fails():
     given_up = threading.Event()
-    crew, finished = engine.Crew(), []
+    crew, finished = Crew(), []
 
     def wait():
         finished.append(given_up.wait(30))
@@ -142,15 +142,15 @@ def test_others_give_up_when_the_first_fails():
 def test_the_keyboard_may_interrupt_before_the_callers_own_steps(monkeypatch):
     """The other thread waits at a barrier by then, where it would wait for ever."""
     model, x, y = on_two_threads()
-    before, iterations, give = model.get_weights(), model.optimizer.iterations, engine.Hand.give
+    before, iterations, give = model.get_weights(), model.optimizer.iterations, Hand.give
 
     def interrupt(self, *args):
         give(self, *args)
         time.sleep(0.05)
-        monkeypatch.setattr(engine.Hand, "give", give)
+        monkeypatch.setattr(Hand, "give", give)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine.Hand, "give", interrupt)
+    monkeypatch.setattr(Hand, "give", interrupt)
     with pytest.raises(KeyboardInterrupt):
         model.fit(x, y, verbose=0)
     assert model.optimizer.iterations == iterations
