@@ -22,7 +22,6 @@ else:
     S = (8, 6, 4, 2, 1)
 
 WORTH_MOVING = 56  # rows or columns that use what was moved
-FAR_BYTES, WORTH_FETCHING = 1 << 20, 256  # of a matrix that is read by columns; and the columns that then use a block
 blocks, slabs, transposes, balanced = map(
     function, (blocking.blocks, blocking.slabs, blocking.transposes, blocking.balanced)
 )
@@ -35,8 +34,8 @@ ROW_VECTORS = 8  # of one row: so many independent sums hide the latency of one 
 
 def walker(heights, vectors):
     """A function that computes a panel of columns, `vectors` wide, by tiles of these heights from the top down."""
-    packing = outer_tile(heights[0], vectors, packs=True)
-    tile_0, tile_1, tile_2, tile_3, tile_4 = (outer_tile(rows, vectors) for rows in heights)
+    packing = outer_tile(heights[0], vectors, fetches=True, packs=True)
+    tile_0, tile_1, tile_2, tile_3, tile_4 = (outer_tile(rows, vectors, rows == heights[0]) for rows in heights)
     rows_0, rows_1, rows_2, rows_3, rows_4 = heights
 
     @function
@@ -78,14 +77,12 @@ def panels(a, a_row, a_step, b, b_row, bias, c, c_row, m, n, k, parts, space, si
 
     Panels of columns are walked by tiles of rows, for some rows and for a block of the sum at a time: what a tile
     reads stays in the cache. Where it would not, since successive rows compete for the same lines, the blocks of a
-    and the panels of b are copied to `space`; 0 stands for none. So are blocks whose columns, strewn over much memory,
-    would come late.
+    and the panels of b are copied to `space`; 0 stands for none.
     """
     lanes = VECTOR_BYTES // size
     panel = (ROW_VECTORS if m == 1 else 2) * lanes
     height = balanced(m, R[0])
-    far = a_step > 1 and k * a_step * size > FAR_BYTES and n >= WORTH_FETCHING
-    moves = space and n >= WORTH_MOVING and (far or aliases(max(a_row, a_step), size))
+    moves = space and n >= WORTH_MOVING and aliases(max(a_row, a_step), size)
     packs = space and aliases(b_row, size)
     copy = space + 2 * VECTOR_BYTES * (k // parts + 1)
     for i in range(0, m, height):

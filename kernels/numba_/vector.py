@@ -30,6 +30,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+AHEAD = 16  # rows that are copied: so far ahead they are brought into the cache
 
 
 def lanes(real: types.Type) -> int:
@@ -160,13 +161,14 @@ def loop(builder: ir.IRBuilder, count: ir.Value, step: int, carried: list, body)
     return values
 
 
-def outer_tile(rows: int, vectors: int, packs: bool = False):
+def outer_tile(rows: int, vectors: int, fetches: bool = False, packs: bool = False):
     """c[r, j] = sum_k a[r, k] b[k, j] + more[r, j] for `rows` rows and at most `vectors` vectors of columns.
 
     Arrays are given by the address of their first element and by strides in elements: a[r, k] lies at
     r * a_row + k * a_step; b, c and more have contiguous columns. A `more` of 0 adds nothing. Vectors are masked to
-    the columns that exist. `zero` carries the element type. A tile that `packs` copies its columns of b to `packed`,
-    row by row, for others to read them there, and brings the next columns into the cache.
+    the columns that exist. `zero` carries the element type. A tile that `fetches` brings what the next one will
+    read of a into the cache, where that is strewn over memory: rows the processor fetches itself. One that `packs`
+    copies its columns of b to `packed`, row by row, for others to read them there, and fetches the columns after them.
     """
 
     @intrinsic
@@ -183,7 +185,11 @@ def outer_tile(rows: int, vectors: int, packs: bool = False):
             def load_row(base):
                 return [v.load(v.address(base, I64(j * v.lanes)), masks[j]) for j in range(vectors)]
 
+            below = v.address(a, builder.mul(a_row, I64(rows)))
+
             def step(k, sums):
+                if fetches:
+                    v.fetch(v.address(below, builder.mul(k, a_step)))
                 a_k, b_k = v.address(a, builder.mul(k, a_step)), load_row(v.address(b, builder.mul(k, b_row)))
                 for j in range(vectors if packs else 0):
                     at = v.address(packed, builder.mul(k, I64(vectors * v.lanes)), I64(j * v.lanes))
@@ -311,6 +317,7 @@ def columns_copy(vectors: int):
                 a = v.address(source, builder.mul(r, stride))
                 b = v.address(target, builder.mul(r, target_stride))
                 for j, mask in enumerate(masks):
+                    v.fetch(v.address(a, builder.mul(I64(AHEAD), stride), I64(j * v.lanes)))
                     v.store(v.load(v.address(a, I64(j * v.lanes)), mask), v.address(b, I64(j * v.lanes)), mask)
                 return []
 
