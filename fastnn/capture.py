@@ -206,7 +206,8 @@ class Eager(Ops):
     """Runs every kernel at once."""
 
     def empty(self, shape: Shape, dtype: Any = None) -> np.ndarray:
-        return np.empty(shape, dtype or self.dtype)
+        dtype = np.dtype(dtype or self.dtype)
+        return np.full(shape, np.nan if dtype.kind == "f" else 0, dtype)  # what nobody writes shall not look right
 
     def given(self, value: Any) -> np.ndarray:
         return np.require(value, self.dtype, ["C", "A"])

@@ -29,7 +29,13 @@ class Loss(Configurable):
 
     def fuses(self, activation: str) -> bool:
         """True when this loss takes the logits of a last layer with that activation and applies it itself."""
-        return bool(self.logits_kernel) and not self.from_logits and activation == self.head
+        return self.takes_logits and not self.from_logits and activation == self.head
+
+    @property
+    def takes_logits(self) -> bool:
+        """True when a kernel takes logits, unless a subclass overrides `compute` alone, which would be left out."""
+        own = next(kind for kind in type(self).__mro__ if {"compute", "logits_kernel"} & vars(kind).keys())
+        return bool(self.logits_kernel) and ("logits_kernel" in vars(own) or "compute_from_logits" in vars(own))
 
     def scalars(self) -> tuple[float, ...]:
         """What the kernel takes after the scale."""
@@ -71,7 +77,7 @@ class Loss(Configurable):
             if given.size != y.size or len(given) != len(y):
                 raise ValueError(f"y_true must have the shape of y_pred, {np.shape(y_pred)}, got {given.shape}")
             target = self.smooth(ops, given.reshape(y.shape))
-        if self.from_logits:
+        if self.from_logits and self.takes_logits:
             self.compute_from_logits(ops, y, target, np.empty_like(y), values, None, 1.0)
         else:
             self.compute(ops, y, target, values, None, 1.0)

@@ -85,7 +85,19 @@ class FunctionMetric(Metric):
         self.name = getattr(function, "__name__", "metric")
 
     def compute(self, ops: Any, y: Any, target: Any, values: Any) -> None:
-        values[...] = self.function(target, y)
+        result = self.function(_to_read(target), _to_read(y))
+        if result is None or np.shape(result) not in ((), values.shape):
+            found = "None" if result is None else f"shape {np.shape(result)}"
+            raise ValueError(f"metric {self.name!r} must return a number, or one for each of the rows, got {found}")
+        values[...] = result
+
+
+def _to_read(array: Any) -> Any:
+    """The same array, which the user's code cannot change: the step goes on with it."""
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 _registry = Registry(

@@ -17,7 +17,7 @@ from fastnn.capture import Eager, Ops, naming
 from fastnn.checks import as_samples, check_dtype, check_result, unbuilt_if_refused
 from fastnn.errors import positive_int, suggest
 from fastnn.layers import Input, Layer, Parameter
-from fastnn.layers.base import assign_all, check_shape, in_use, side_by_side
+from fastnn.layers.base import assign_all, check_shape, side_by_side
 from fastnn.memory import Block, Shape, on_host
 from fastnn.steps import Steps
 from fastnn.summary import summary_text
@@ -45,15 +45,15 @@ class Sequential:
         self.why_backend = ""
         self.seed = random.fresh_seed() if seed is None else random.check_seed(seed)
         self.dtype = check_dtype(dtype)
-        self.layers: list[Layer] = []
+        self._layers: list[Layer] = []
         self._given_input_shape: Shape | None = None  # by an Input
         self.built = False
         self.steps = Steps(self)
         self.stop_training = False
-        self.in_fit = 0  # id(self) during fit; a copy that a callback makes has another id, so it is free
-        self.optimizer: Any = None
-        self.loss: Any = None
-        self.metrics: list[metrics.Metric] = []
+        self.in_fit = (0, 0)  # id(self) and the thread, during fit; a copy has another id, so it is free
+        self._optimizer: Any = None
+        self._loss: Any = None
+        self._metrics: list[metrics.Metric] = []
         self.run_eagerly = False
         self.uncaptured = ""  # why training runs without capture, if it does
         self.epochs_trained = 0
@@ -69,6 +69,12 @@ class Sequential:
             self.unbuild(fresh)
             raise
         self.settle()
+
+    # What was captured depends on these: they change by `add` and `compile` alone.
+    layers = property(lambda self: list(self._layers), doc="The layers, in a list of their own.")
+    metrics = property(lambda self: list(self._metrics), doc="What is measured beside the loss.")
+    optimizer = property(lambda self: self._optimizer, doc="The optimizer; None before `compile`.")
+    loss = property(lambda self: self._loss, doc="The loss; None before `compile`.")
 
     # --- structure ---
 
@@ -88,7 +94,7 @@ class Sequential:
         if layer.name in taken:
             raise ValueError(f"name {layer.name!r} is taken by another layer of this model")
         given, layer.name = layer.name, layer.name or _free_name(type(layer).__name__, taken)
-        self.layers.append(layer)
+        self._layers.append(layer)
         try:
             first = self._given_input_shape or self.layers[0].given_input_shape
             if self.built:
@@ -96,7 +102,7 @@ class Sequential:
             elif first is not None:
                 self._build(first)
         except Exception:
-            self.layers.pop()
+            self._layers.pop()
             layer.name = given
             raise
         self._forget_steps()
@@ -130,8 +136,9 @@ class Sequential:
             raise ValueError(f"layer {layer.name!r} has input_shape {wanted}, but gets samples of shape {shape}")
         if layer.built and layer.dtype != self.dtype:
             raise ValueError(f"layer {layer.name!r} was built in {layer.dtype}, but the model's dtype is {self.dtype}")
-        layer.seed, layer.index, layer.dtype = self.seed, self.layers.index(layer), self.dtype
-        layer.ensure_built(shape)
+        if not layer.built:  # else it is part of another model, where its masks follow from these
+            layer.seed, layer.index, layer.dtype = self.seed, self._layers.index(layer), self.dtype
+            layer.ensure_built(shape)
         return layer.output_shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
@@ -240,8 +247,8 @@ class Sequential:
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Run the network now on a batch, kernel by kernel, without capture."""
-        x = on_host(as_samples(self, x, "x"))
-        with in_use:
+        x = on_host(as_samples(self, x, "x")).copy()  # a layer may hand it on, or work in place
+        with self.steps.stepping():
             return self.forward(Eager(self.backend, self.dtype), x, training)
 
     # --- weights ---
@@ -257,7 +264,7 @@ class Sequential:
         assign_all(self.parameters, weights)
 
     def _must_not_be_in_fit(self, do: str) -> None:
-        if self.in_fit == id(self):
+        if self.in_fit[0] == id(self):
             raise RuntimeError(f"the model is in fit: it must not {do} meanwhile, as by a callback")
 
     def _must_be_built(self) -> None:
@@ -319,7 +326,8 @@ class Sequential:
         if getattr(found, "model", None) not in (None, self):
             raise ValueError("optimizer trains another model already: make a second one")
         found.model = self
-        self.optimizer, self.loss, self.metrics, self.run_eagerly = found, chosen, measured, bool(run_eagerly)
+        self._optimizer, self._loss, self._metrics = found, chosen, measured
+        self.run_eagerly = bool(run_eagerly)
         self.settle()
         self._forget_steps()
 

@@ -30,6 +30,7 @@ class Optimizer(Configurable):
     def __init__(self, learning_rate: Any) -> None:
         self.learning_rate = learning_rate
         self.iterations = 0
+        self.began = 0  # the iteration at which what is kept was new
         self._count = 0  # how many parameters have slots
         self.blocks: list[Block | None] = []  # for each of `slot_names`, with an array for each parameter
 
@@ -72,8 +73,8 @@ class Optimizer(Configurable):
             self.blocks = [None if name is None else self._block(name, parameters) for name in self.slot_names()]
 
     def reset(self) -> None:
-        """Forget what is kept for the parameters, and the steps that were made."""
-        self._count, self.blocks, self.iterations = 0, [], 0
+        """Forget what is kept for the parameters; a schedule goes on."""
+        self._count, self.blocks, self.began = 0, [], self.iterations
 
     @property
     def slots(self) -> list[list[np.ndarray | None]]:
@@ -229,7 +230,7 @@ class Adam(Optimizer):
         super().fill(table, first)
         done = 0
         while done < len(table):
-            part, begin = divmod(first + done, KEPT_STEPS)
+            part, begin = divmod(first - self.began + done, KEPT_STEPS)
             corrections = _corrections((self.beta_1, self.beta_2), part)[begin : begin + len(table) - done]
             table[done : done + len(corrections), 1:] = corrections
             done += len(corrections)

@@ -17,8 +17,14 @@ class Regularizer(Configurable):
 
     Keras' convention: the gradient of the second term is 2 * l2 * w, where others halve the penalty. The
     coefficients say everything, so a kernel takes `l1` and `l2` and needs no method.
-    Raises TypeError, ValueError unless both are finite and at least 0.
+    Raises TypeError, ValueError unless both are finite and at least 0. A subclass may set them, no more.
     """
+
+    def __init_subclass__(cls) -> None:
+        for name in ("__call__", "gradient"):
+            if name in vars(cls):
+                raise TypeError(f"{cls.__name__} overrides {name}, which training does not call: only l1 and l2 count")
+
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
         self.l1 = number_in("l1", l1, 0.0, math.inf, open_high=True)

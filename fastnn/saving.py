@@ -25,6 +25,7 @@ from fastnn.model import Sequential
 FORMAT = 3
 """Version of the format. Files of another one are refused, so it rises when a file comes to mean something new."""
 
+MOST_STEPS = 1 << 62  # they are counted in 64 bits
 _DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names
 
 
@@ -116,7 +117,8 @@ def _describe_training(model: Sequential) -> dict[str, Any]:
         "loss": _plain("the loss", losses.serialize, model.loss),
         "metrics": [_plain(f"metric {m.name!r}", metrics.serialize, m) for m in model.metrics],
         "run_eagerly": model.run_eagerly,
-        "iterations": 0 if model.begins_anew else model.optimizer.iterations,
+        "iterations": model.optimizer.iterations,
+        "began": model.optimizer.began if _has_slots(model) else model.optimizer.iterations,
         "slots": _has_slots(model),
     }
 
@@ -188,10 +190,18 @@ def _rebuild(description: Any, backend: str | None) -> Sequential:
         optimizer = optimizers.deserialize(training["optimizer"])
         measured = [metrics.deserialize(m) for m in training["metrics"]]
         model.compile(optimizer, losses.deserialize(training["loss"]), measured, run_eagerly=training["run_eagerly"])
-        optimizer.iterations = positive_int("iterations", training["iterations"], minimum=0)
+        optimizer.iterations = _step("iterations", training["iterations"], MOST_STEPS)
+        optimizer.began = _step("began", training["began"], optimizer.iterations)
         if training["slots"]:
             model.prepare_training()
     return model
+
+
+def _step(name: str, value: Any, most: int) -> int:
+    step = positive_int(name, value, minimum=0)
+    if step > most:
+        raise ValueError(f"{name} must be at most {most}, got {step}")
+    return step
 
 
 def _fill(tensors: Mapping[str, np.ndarray], file: Any) -> None:

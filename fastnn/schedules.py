@@ -25,7 +25,7 @@ class LearningRateSchedule:
     A call takes the numbers of optimizer steps, counted from 0, and gives the learning rates of those steps:
     an array of any shape gives a float64 array of that shape, a single number gives a float.
 
-    Raises TypeError when the steps are not numbers, ValueError when one is negative or NaN.
+    Raises TypeError when the steps are not numbers, ValueError when one is negative or NaN, or a rate is.
     """
 
     def __call__(self, steps: Any) -> Any:
@@ -35,7 +35,11 @@ class LearningRateSchedule:
         if not (numbers >= 0).all():
             raise ValueError(f"steps must be 0 or more, got {steps!r}")
         # One contiguous float64 array, also for a single step: a rate must not depend on how a run is cut up.
-        rates = self.rates(numbers.astype(np.float64).ravel()).reshape(numbers.shape)
+        rates = np.asarray(self.rates(numbers.astype(np.float64).ravel()), np.float64)
+        if rates.shape not in ((), (numbers.size,)) or not (np.isfinite(rates) & (rates >= 0)).all():
+            wanted = f"{numbers.size} finite rates of at least 0, one for each step"
+            raise ValueError(f"{type(self).__name__}.rates must return {wanted}, got {rates!r}")
+        rates = np.broadcast_to(rates, numbers.size).reshape(numbers.shape)
         return float(rates) if numbers.ndim == 0 else rates
 
     def rates(self, steps: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from fastnn import random
 from fastnn.backup import Backup
 from fastnn.capture import Eager, NotCapturable, Ops, Port, Recorder, naming
+from fastnn.interrupts import Deferred
 from fastnn.kernels.contract import ITERATION, POSITION, ROW
 from fastnn.kernels.host import HostBackend
 from fastnn.layers.base import in_use
@@ -72,7 +73,7 @@ def loss_step(model: Any, feed: Feed, rows: int, ops: Ops, training: bool, shuff
     y = z
     with naming(f"loss {type(loss).__name__}"):
         wanted = loss.smooth(ops, target)  # metrics take the user's
-        if model.fuses or loss.from_logits:
+        if model.fuses or (loss.from_logits and loss.takes_logits):
             probabilities = ops.empty(z.shape)
             y = z if loss.from_logits else probabilities
             loss.compute_from_logits(ops, z, wanted, probabilities, values, dz, 1 / rows)
@@ -113,7 +114,7 @@ class Step:
     def _capture(self) -> Any:
         recorder = Recorder(self.model.backend, self.model.dtype, self.feed.clock, self.feed.fault)
         try:
-            with in_use, recorder:
+            with self.model.steps.stepping(), recorder:
                 self._forward_backward(recorder)
                 self._update(recorder)
         except NotCapturable as reason:
@@ -149,15 +150,17 @@ class Step:
             return self.replay.run(steps)
         clock = self.feed.clock
         ops = Eager(self.model.backend, self.model.dtype, clock, self.feed.fault)
-        for step in range(steps):
-            with in_use:
-                self._forward_backward(ops)
-                if self.feed.fault[0]:
-                    return step
-                self._update(ops)
-            clock[POSITION] += 1
-            clock[ITERATION] += 1
-            clock[ROW] += self.rows
+        with Deferred() as interrupt:
+            for step in range(steps):
+                interrupt.check()
+                with self.model.steps.stepping():
+                    self._forward_backward(ops)
+                    if self.feed.fault[0]:
+                        return step
+                    self._update(ops)
+                clock[POSITION] += 1
+                clock[ITERATION] += 1
+                clock[ROW] += self.rows
         return steps
 
 
@@ -173,6 +176,7 @@ class Steps:
         self.backup = Backup(model)
         self.trained: list[Any] | None = None  # the parameters that these steps change, once that was settled
         self._shuffle: random.Shuffle | None = None
+        self._stepping = False
         self.lock = threading.RLock()  # of the feeds
         self._made = functools.lru_cache(KEPT)(self._make)
         _all.add(self)
@@ -180,6 +184,8 @@ class Steps:
     def after_fork(self) -> None:
         """In a forked child: what other threads did with them, they do no more."""
         self.lock = threading.RLock()
+        if self.model.in_fit[1] != threading.get_ident():
+            self.model.in_fit = (0, 0)
         for feed in self.feeds.values():
             feed.busy = False
 
@@ -199,6 +205,21 @@ class Steps:
             finally:
                 feed.busy = False
                 feed.clear()
+
+    @contextlib.contextmanager
+    def stepping(self) -> Iterator[None]:
+        """Run layers, which keep on themselves what backward needs. Other threads wait.
+
+        Raises RuntimeError where what runs within a step, such as a metric, asks for another one.
+        """
+        with in_use:
+            if self._stepping:
+                raise RuntimeError("the model runs a step: a layer, loss or metric must not run the model meanwhile")
+            self._stepping = True
+            try:
+                yield
+            finally:
+                self._stepping = False
 
     def get(self, kind: str, rows: int, shuffled: bool = False) -> Step:
         """The step of that kind for a batch of so many rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -169,17 +170,20 @@ def _must_be_compiled(model: Any) -> None:
 
 
 def _must_be_free(model: Any) -> None:
-    if model.steps.feeds["train"].busy:
+    of_another_thread = model.in_fit[0] == id(model) and model.in_fit[1] != threading.get_ident()
+    if model.steps.feeds["train"].busy or of_another_thread:
         raise RuntimeError("the model is being trained: a batch hook or another thread must not train it meanwhile")
 
 
 @contextlib.contextmanager
 def _in_fit(model: Any) -> Iterator[None]:
-    model.in_fit = id(model)
+    with model.steps.lock:
+        _must_be_free(model)
+        before, model.in_fit = model.in_fit, (id(model), threading.get_ident())
     try:
         yield
     finally:
-        model.in_fit = 0
+        model.in_fit = before
 
 
 @contextlib.contextmanager

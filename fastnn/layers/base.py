@@ -177,7 +177,7 @@ class Layer(Configurable):
         return sum(p.size for p in self.parameters)
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
-        """Run the layer now on a batch, shape (N, ...); builds it on first use."""
+        """Run the layer now on a batch, shape (N, ...); builds it on first use, from a random seed."""
         from fastnn import backends
         from fastnn.capture import Eager
         from fastnn.checks import as_array
@@ -185,6 +185,8 @@ class Layer(Configurable):
         x = np.ascontiguousarray(as_array(x, "x"), self.dtype)
         if self.built and x.shape[1:] != self.input_shape:
             raise ValueError(f"x must have shape (N, {', '.join(map(str, self.input_shape))}), got {x.shape}")
+        if not self.built:
+            self.seed = random.fresh_seed()
         with in_use:
             self.ensure_built(x.shape[1:])
             return self.forward(Eager(backends.get(), self.dtype), x, training)

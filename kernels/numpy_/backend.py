@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.capture import Port
+from fastnn.interrupts import Deferred
 from fastnn.kernels import numpy_ as reference
 from fastnn.kernels.contract import ITERATION, POSITION, ROW, Kernel
 from fastnn.kernels.host import HostBackend
@@ -73,8 +74,9 @@ class NumpyReplay:
         calls = [_filled(call) if ported else call for call, ported in zip(self.calls, self.ported, strict=True)]
         until_checked, others = calls[: self.checked], calls[self.checked :]
         clock, fault, rows = self.clock, self.program.fault.data, self.program.rows
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), Deferred() as interrupt:
             for step in range(steps):
+                interrupt.check()
                 for call in until_checked:
                     call()
                 if fault[0]:
