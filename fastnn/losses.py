@@ -43,6 +43,9 @@ class Loss(Configurable):
 
     def compute(self, ops: Any, y: Any, target: Any, values: Any, dy: Any, scale: float) -> None:
         """Values, shape (N,), and scaled gradient, both written, from predictions y."""
+        if not self.kernel:
+            wanted = "compute(ops, y, target, values, dy, scale)"
+            raise NotImplementedError(f"{type(self).__name__} must define {wanted}")
         getattr(ops, self.kernel)(y, target, values, dy, scale, *self.scalars())
 
     def compute_from_logits(self, ops: Any, z: Any, target: Any, y: Any, values: Any, dz: Any, scale: float) -> None:
@@ -133,7 +136,8 @@ class CategoricalCrossentropy(_Crossentropy):
     """-sum_f t_f log p_f with p = y, or p = softmax(y) when `from_logits`; t one-hot or a distribution.
 
     With a softmax as last activation it is computed from the logits, stable for any size of them. From
-    probabilities, p is clipped to [1e-7, 1 - 1e-7]. `label_smoothing` s replaces t by t (1 - s) + s / F.
+    probabilities, p is clipped to [1e-7, 1 - 1e-7], and not divided by its sum. `label_smoothing` s replaces t by
+    t (1 - s) + s / F.
     """
 
     kernel, logits_kernel, head = "categorical_crossentropy", "softmax_crossentropy", "softmax"

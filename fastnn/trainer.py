@@ -159,6 +159,7 @@ def train_on_batch(self: Any, x: Any, y: Any, *, return_dict: bool = False) -> A
         if not backup.finite():
             backup.restore()
             self.optimizer.iterations = backup.iterations
+            _must_be_finite(backup)
             kept = "the weights would be NaN or infinite after this step; they are those before it"
             raise NonFiniteError(kept + ADVICE)
         return _result(passes.means(self, "train", rows), return_dict)
@@ -173,6 +174,11 @@ def _must_be_free(model: Any) -> None:
     of_another_thread = model.in_fit[0] == id(model) and model.in_fit[1] != threading.get_ident()
     if model.steps.feeds["train"].busy or of_another_thread:
         raise RuntimeError("the model is being trained: a batch hook or another thread must not train it meanwhile")
+
+
+def _must_be_finite(backup: Any) -> None:
+    if not backup.finite():
+        raise NonFiniteError("the weights were NaN or infinite before training: set others")
 
 
 @contextlib.contextmanager
@@ -240,6 +246,7 @@ def _train_epoch(
             raise
     if broken:
         where = f"step {backup.rewind(parts) + 1}{during}"
+        _must_be_finite(backup)
         kept = "the weights are those before that step"
         raise NonFiniteError(f"the weights would be NaN or infinite after {where}; {kept}{ADVICE}")
     model.epochs_trained += 1

@@ -123,11 +123,11 @@ class Layer(Configurable):
 
     def forward(self, ops: Any, x: Any, training: bool) -> Any:
         """Return y for a batch x."""
-        raise NotImplementedError(f"{type(self).__name__}.forward")
+        raise NotImplementedError(f"layer {self.name!r}: {type(self).__name__} must define forward(ops, x, training)")
 
     def backward(self, ops: Any, dy: Any, needs_dx: bool) -> Any:
         """Write the gradients of the parameters and return dx, given dy."""
-        raise NotImplementedError(f"{type(self).__name__}.backward")
+        raise NotImplementedError(f"layer {self.name!r}: {type(self).__name__} must define backward(ops, dy, needs_dx)")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; a layer that keeps one in another form or name puts it in here."""
@@ -156,7 +156,7 @@ class Layer(Configurable):
         trainable: bool = True,
     ) -> Parameter:
         """Make a parameter; its initial value depends on the model's seed and the layer's place alone."""
-        stream = random.stream_of(self.index, len(self.parameters))
+        shape, stream = random.check_shape(shape), random.stream_of(self.index, len(self.parameters))
         value = initializers.get(initializer)(shape, seed=self.seed, stream=stream)
         value = np.asarray(value, self.dtype)
         if value.shape != shape:

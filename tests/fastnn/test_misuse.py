@@ -208,3 +208,40 @@ def test_layers_on_their_own_begin_with_different_weights():
     one, other = Dense(4), Dense(4)
     one(X), other(X)
     assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])
+
+
+def test_weights_that_were_not_finite_before_are_told_apart(backend):
+    model = classifier()
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(fn.NonFiniteError, match="the weights were NaN or infinite before training"):
+            train(X, LABELS)
+
+
+def test_what_a_layer_or_a_loss_must_define_is_named():
+    class Called(fn.layers.Layer):
+        def call(self, x):
+            return x
+
+    class Bare(losses.Loss):
+        def call(self, y_true, y_pred):
+            return y_true - y_pred
+
+    with pytest.raises(NotImplementedError, match=r"Called must define forward\(ops, x, training\)"):
+        Called()(X)
+    with pytest.raises(NotImplementedError, match=r"Bare must define compute\(ops, y, target, values, dy, scale\)"):
+        Bare()(BITS, BITS)
+
+
+def test_a_weight_may_have_the_shape_of_a_list_or_a_number():
+    class Scaled(fn.layers.Layer):
+        def build(self, input_shape):
+            self.add_weight("scale", [6], "ones")
+            self.add_weight("offset", 6, "zeros")
+
+        def forward(self, ops, x, training):
+            return x * self.parameters[0].value + self.parameters[1].value
+
+    layer = Scaled()
+    assert np.array_equal(layer(X), X)
+    assert [p.shape for p in layer.parameters] == [(6,), (6,)]
