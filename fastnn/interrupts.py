@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` wraps it in enumerations: longer than a short run takes
 import signal
 import threading
 from typing import Any
@@ -17,14 +18,14 @@ class Deferred:
     def __enter__(self) -> Deferred:
         self._noted = False
         ours = threading.current_thread() is threading.main_thread()
-        self._active = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._active = ours and _signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._active:
-            signal.signal(signal.SIGINT, self._note)
+            _signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         if self._active:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _signal.signal(signal.SIGINT, signal.default_int_handler)
         if kind is None:
             self.check()
 

@@ -82,23 +82,23 @@ class Sequential:
         """Put a layer at the end. Raises TypeError for what is no layer, ValueError for a name that is taken."""
         self._must_not_be_in_fit("get another layer")
         if isinstance(layer, Input):
-            if self.layers or self._given_input_shape is not None:
+            if self._layers or self._given_input_shape is not None:
                 raise ValueError("Input must come first, and once")
             self._given_input_shape = layer.shape
             return
         if not isinstance(layer, Layer):
             raise TypeError(f"layer must be a layer such as layers.Dense(10), got {layer!r}")
-        if any(layer is other for other in self.layers):
+        if any(layer is other for other in self._layers):
             raise ValueError(f"layer {layer.name!r} is in this model already; make a second one")
-        taken = [other.name for other in self.layers]
+        taken = [other.name for other in self._layers]
         if layer.name in taken:
             raise ValueError(f"name {layer.name!r} is taken by another layer of this model")
         given, layer.name = layer.name, layer.name or _free_name(type(layer).__name__, taken)
         self._layers.append(layer)
         try:
-            first = self._given_input_shape or self.layers[0].given_input_shape
+            first = self._given_input_shape or self._layers[0].given_input_shape
             if self.built:
-                self._build_layer(layer, self.layers[-2].output_shape)
+                self._build_layer(layer, self._layers[-2].output_shape)
             elif first is not None:
                 self._build(first)
         except Exception:
@@ -115,11 +115,11 @@ class Sequential:
     def _build(self, input_shape: Any) -> None:
         if self.built:
             raise ValueError(f"the model was built already, for input_shape {self.input_shape}")
-        if not self.layers:
+        if not self._layers:
             raise ValueError("the model has no layers; add some first")
         shape = check_shape("input_shape", input_shape)
         with unbuilt_if_refused(self):
-            for layer in self.layers:
+            for layer in self._layers:
                 shape = self._build_layer(layer, shape)
         self.built = True
 
@@ -146,45 +146,45 @@ class Sequential:
         if (name is None) == (index is None):
             raise ValueError(f"get_layer takes a name or an index, got name={name!r} and index={index!r}")
         if index is not None:
-            place = positive_int("index", index, minimum=-len(self.layers))
-            if place >= len(self.layers):
-                raise ValueError(f"index must be below {len(self.layers)}, the number of layers, got {index}")
-            return self.layers[place]
-        for layer in self.layers:
+            place = positive_int("index", index, minimum=-len(self._layers))
+            if place >= len(self._layers):
+                raise ValueError(f"index must be below {len(self._layers)}, the number of layers, got {index}")
+            return self._layers[place]
+        for layer in self._layers:
             if layer.name == name:
                 return layer
-        raise suggest("layer", name, [str(layer.name) for layer in self.layers])
+        raise suggest("layer", name, [str(layer.name) for layer in self._layers])
 
     @property
     def input_shape(self) -> Shape:
         """The shape of one sample. Raises ValueError before the model is built."""
         self._must_be_built()
-        return self.layers[0].input_shape
+        return self._layers[0].input_shape
 
     @property
     def output_shape(self) -> Shape:
         """The shape of one prediction. Raises ValueError before the model is built."""
         self._must_be_built()
-        return self.layers[-1].output_shape
+        return self._layers[-1].output_shape
 
     @property
     def parameters(self) -> list[Parameter]:
         """All parameters, layer by layer."""
-        return [p for layer in self.layers for p in layer.parameters]
+        return [p for layer in self._layers for p in layer.parameters]
 
     @property
     def trainable_parameters(self) -> list[Parameter]:
         """Those that training changes."""
-        return [p for layer in self.layers if layer.trainable for p in layer.parameters if p.trainable]
+        return [p for layer in self._layers if layer.trainable for p in layer.parameters if p.trainable]
 
     @property
     def trainable(self) -> bool:
         """True when training changes any layer; setting it sets it for all."""
-        return any(layer.trainable for layer in self.layers)
+        return any(layer.trainable for layer in self._layers)
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        for layer in self.layers:
+        for layer in self._layers:
             layer.trainable = bool(value)
 
     @property
@@ -205,11 +205,11 @@ class Sequential:
     def forward(self, ops: Ops, x: Any, training: bool, head: bool = True) -> Any:
         """Run all layers; without `head`, an activation that the loss applies itself is left out."""
         with self._left_to_the_loss():
-            for layer in self.layers:
+            for layer in self._layers:
                 with naming(f"layer {layer.name!r}"):
                     x = ops.given(layer.forward(ops, x, training))
                 check_result("forward", layer, x, layer.output_shape)
-        last = self.layers[-1]
+        last = self._layers[-1]
         if head and self.fuses and last.activation is not None:
             z = x.reshape((-1, x.shape[-1]))
             y = ops.empty(z.shape)
@@ -219,10 +219,10 @@ class Sequential:
 
     def backward(self, ops: Ops, dy: Any) -> None:
         """Run all layers backward, down to the first that has something to train."""
-        wanted = [i for i, layer in enumerate(self.layers) if layer.trainable and layer.parameters]
+        wanted = [i for i, layer in enumerate(self._layers) if layer.trainable and layer.parameters]
         with self._left_to_the_loss():
-            for i in range(len(self.layers) - 1, min(wanted, default=len(self.layers)) - 1, -1):
-                layer, needs_dx = self.layers[i], i > wanted[0]
+            for i in range(len(self._layers) - 1, min(wanted, default=len(self._layers)) - 1, -1):
+                layer, needs_dx = self._layers[i], i > wanted[0]
                 with naming(f"layer {layer.name!r}"):
                     dy = layer.backward(ops, dy, needs_dx)
                     if needs_dx:
@@ -232,13 +232,13 @@ class Sequential:
     @property
     def fuses(self) -> bool:
         """True when the loss applies the activation at the end itself."""
-        activation = self.layers[-1].activation
+        activation = self._layers[-1].activation
         return self.loss is not None and activation is not None and self.loss.fuses(activation.name)
 
     @contextlib.contextmanager
     def _left_to_the_loss(self) -> Iterator[None]:
         """Meanwhile the last layer emits logits where the loss fuses its activation; it may be part of other models."""
-        last = self.layers[-1]
+        last = self._layers[-1]
         last.emits_logits = self.fuses
         try:
             yield
@@ -388,7 +388,7 @@ class Sequential:
 
     def __repr__(self) -> str:
         size = math.prod(self.input_shape) if self.built else "?"
-        return f"<Sequential {self.name!r}: {len(self.layers)} layers, {size} inputs, backend {self.backend.name}>"
+        return f"<Sequential {self.name!r}: {len(self._layers)} layers, {size} inputs, backend {self.backend.name}>"
 
 
 def _free_name(kind: str, taken: list[str | None]) -> str:

@@ -155,7 +155,11 @@ def train_on_batch(self: Any, x: Any, y: Any, *, return_dict: bool = False) -> A
         passes.load(self, "train", x, y, 1)
         step = self.steps.get("train", rows)
         step.refresh()
-        passes.run(self, step, 1, "")
+        try:
+            passes.run(self, step, 1, "")
+        except NonFiniteError:
+            _must_be_finite(backup)
+            raise
         if not backup.finite():
             backup.restore()
             self.optimizer.iterations = backup.iterations
