@@ -26,6 +26,7 @@ HOPELESS = 1.5  # a way that takes so many times as long as the best is not trie
 CHANGED = 1.25  # until a step takes so many times as long as before, or as short
 ALONE_SECONDS = 5e-6  # a shorter step is not shared: its barriers would take what a second thread wins
 WORTH = 0.9  # of the time on fewer threads: only then are more threads used
+BETTER = 0.97  # of the time of an earlier plan: trials of one and the same differ by as much
 
 Way = tuple[int, int]  # threads, and the number of a plan
 
@@ -112,7 +113,7 @@ class Choice:
         times = {each: self.time(each) for each in ways}
         best = ways[0]
         for each in ways[1:]:
-            if times[each] < (WORTH if each[0] > best[0] else 1) * times[best]:
+            if times[each] < (WORTH if each[0] > best[0] else BETTER) * times[best]:
                 best = each
         self.way = best
         patience = max(TRY_AGAIN_SECONDS, PATIENCE * sum(max(t, self.trial_seconds) for t in times.values()))

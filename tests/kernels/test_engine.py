@@ -302,6 +302,16 @@ def test_a_few_disturbed_trials_do_not_count():
     assert chosen.time((2, 0)) == 0.5
 
 
+@pytest.mark.parametrize(("slabs", "way"), [(0.99, (2, 0)), (0.9, (2, 1))])
+def test_another_plan_is_taken_only_where_it_is_clearly_faster(monkeypatch, slabs, way):
+    monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
+    chosen, seconds = choice.Choice(2), {(1, 0): 2e-2, (2, 0): 1e-2, (2, 1): slabs * 1e-2}
+    while chosen.way is None:
+        each, steps = chosen.next_trial(10)
+        chosen.tried(each, steps, steps * seconds[each], each[0] * steps * seconds[each])
+    assert chosen.way == way
+
+
 def test_a_trial_lasts_several_turns_where_others_take_turns_with_our_threads(monkeypatch):
     monkeypatch.setattr(thread_limit, "choices", lambda: [1, 2])
     chosen = choice.Choice(1)
