@@ -228,6 +228,8 @@ class Adam(Optimizer):
 
     def fill(self, table: np.ndarray, first: int) -> None:
         super().fill(table, first)
+        if first < self.began:  # somebody set the iterations back
+            self.began = 0
         done = 0
         while done < len(table):
             part, begin = divmod(first - self.began + done, KEPT_STEPS)

@@ -12,7 +12,7 @@ from fastnn.memory import Shape
 
 
 class Input:
-    """Says the shape of one sample, without the batch axis, as first element of a Sequential; it is no layer there."""
+    """The shape of one sample, without the batch axis; the first element of a Sequential, but none of its layers."""
 
     def __init__(self, shape: Any = None, *, name: str | None = None) -> None:
         self.shape, self.name = check_shape("shape", shape), name

@@ -184,6 +184,28 @@ def test_a_schedule_goes_on_where_other_layers_are_trained(backend):
     assert change == pytest.approx(0.1 * 0.8**20, rel=0.01)  # Adam's first step is of one rate
 
 
+def test_iterations_that_are_set_back_begin_adams_corrections_anew():
+    optimizer, fresh = fn.optimizers.Adam(), fn.optimizers.Adam()
+    optimizer.iterations = 20
+    optimizer.reset()
+    assert np.array_equal(optimizer.table(20, 30)[:, 1:], fresh.table(0, 30)[:, 1:])
+    assert np.array_equal(optimizer.table(0, 30), fresh.table(0, 30))
+    assert np.array_equal(optimizer.table(25, 5), fresh.table(25, 5))
+
+
+def test_a_model_saved_after_other_layers_were_trained_goes_on_with_the_same_bits(backend, tmp_path):
+    model = classifier(optimizer="adam")
+    model.fit(X, LABELS, batch_size=12, verbose=0)
+    model.layers[0].trainable = False
+    model.fit(X, LABELS, batch_size=12, verbose=0)
+    model.save(tmp_path / "model.safetensors")
+    again = fn.load_model(tmp_path / "model.safetensors")
+    assert (again.optimizer.iterations, again.optimizer.began) == (8, 4)
+    for each in (model, again):
+        each.fit(X, LABELS, batch_size=12, verbose=0)
+    assert weights(again) == weights(model)
+
+
 def test_a_dropout_layer_of_a_second_model_draws_the_same_masks_in_the_first(backend):
     def trained(shared):
         dropout = Dropout(0.5)
